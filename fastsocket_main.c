@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fastsocket_main.c - parameters, /dev/fastsocket, load and unload
+ *
+ * The device gives nobody anything that the same process could not do with its
+ * own sockets, so everybody may open it: SOCKET, LISTEN, ACCEPT, CLOSE and
+ * SHUTDOWN_LISTEN are the system calls of these names with all their checks, and
+ * SPAWN_LISTEN concerns the calling task and a listener in its own table alone.
+ */
+#define pr_fmt(fmt) "Fastsocket: " fmt
+
+#include <linux/compat.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/net.h>
+#include <linux/uaccess.h>
+
+#include "include/fastsocket.h"
+#include "include/listen_spawn.h"
+#include "include/uapi/linux/fastsocket.h"
+
+/* Read on every SYN, written by the administrator. */
+unsigned int fs_spawn_mode __read_mostly = FS_SPAWN_BIND;
+
+static int fs_set_spawn_mode(const char *val, const struct kernel_param *kp)
+{
+	unsigned int mode;
+
+	if (kstrtouint(val, 0, &mode) || mode > FS_SPAWN_BIND) {
+		pr_err_ratelimited("enable_listen_spawn=%.16s is out of range: use 0 (off), 1 (workers bound by the application) or 2 (workers bound by Fastsocket)\n",
+				   strim((char *)val));
+		return -EINVAL;
+	}
+	WRITE_ONCE(fs_spawn_mode, mode);
+	return 0;
+}
+
+static const struct kernel_param_ops fs_spawn_mode_ops = {
+	.set = fs_set_spawn_mode,
+	.get = param_get_uint,
+};
+
+module_param_cb(enable_listen_spawn, &fs_spawn_mode_ops, &fs_spawn_mode, 0644);
+__MODULE_PARM_TYPE(enable_listen_spawn, "uint");
+MODULE_PARM_DESC(enable_listen_spawn,
+		 "local listen sockets per CPU: 0 off, 1 for workers that the application binds to a CPU, 2 Fastsocket binds each worker (default 2); writable");
+
+/*
+ * The argument as a 32-bit program lays it out: pointers and the size of the
+ * union differ, see union fsocket_op.
+ */
+struct fs_compat_arg {
+	u32 fd;
+	u32 backlog;
+	union {
+		struct {
+			compat_uptr_t sockaddr;
+			compat_uptr_t sockaddr_len;
+			s32 flags;
+		} accept_op;
+		u32 words[5];
+	} op;
+};
+
+static struct socket *fs_socket_get(u32 fd)
+{
+	int err;
+	struct socket *sock = sockfd_lookup(fd, &err);
+
+	return sock ? sock : ERR_PTR(err);
+}
+
+/*
+ * listen(2), and the socket comes under Fastsocket if it is of a kind that can.
+ * It is attached first: a socket that does not listen yet costs no grace period.
+ */
+static int fs_ioctl_listen(const struct fsocket_ioctl_arg *arg)
+{
+	struct socket *sock = fs_socket_get(arg->fd);
+	int err = 0;
+
+	if (IS_ERR(sock))
+		return PTR_ERR(sock);
+	if (READ_ONCE(fs_spawn_mode) != FS_SPAWN_OFF && fs_can_attach(sock))
+		err = fs_attach(sock);
+	if (err)
+		pr_notice_ratelimited("a listener of %s stays with the plain kernel: error %d\n",
+				      current->comm, err);
+	else if (sock->sk && sock->sk->sk_protocol == IPPROTO_MPTCP)
+		pr_notice_ratelimited("a listener of %s stays with the plain kernel: it is MPTCP (Go programs: GODEBUG=multipathtcp=0)\n",
+				      current->comm);
+	sockfd_put(sock);
+	return fs_sys_listen(arg->fd, arg->backlog);
+}
+
+static int fs_ioctl_spawn(const struct fsocket_ioctl_arg *arg)
+{
+	struct socket *sock = fs_socket_get(arg->fd);
+	int err;
+
+	if (IS_ERR(sock))
+		return PTR_ERR(sock);
+	err = fs_spawn(sock, arg->op.spawn_op.cpu);
+	sockfd_put(sock);
+	return err;
+}
+
+static int fs_is_attached_fd(const void *unused, struct file *file, unsigned int fd)
+{
+	const struct socket *sock = sock_from_file(file);
+
+	return sock && fs_attached(sock) ? fd + 1 : 0;
+}
+
+/* SPAWN_LISTEN with cpu -1 for every attached listener of the process. */
+static int fs_ioctl_spawn_all(void)
+{
+	struct fsocket_ioctl_arg arg = { .op.spawn_op.cpu = -1 };
+	unsigned int n = 0;
+	int err;
+
+	for (;;) {
+		n = iterate_fd(current->files, n, fs_is_attached_fd, NULL);
+		if (!n)
+			return 0;
+		arg.fd = n - 1;
+		err = fs_ioctl_spawn(&arg);
+		/* Closed or shut down by another thread meanwhile: not ours to report. */
+		if (err && err != -EBADF && err != -ENOTSOCK && err != -EINVAL)
+			return err;
+	}
+}
+
+static int fs_ioctl_close(const struct fsocket_ioctl_arg *arg)
+{
+	struct socket *sock = fs_socket_get(arg->fd);
+
+	/* The original closed sockets only; so do we. */
+	if (IS_ERR(sock))
+		return PTR_ERR(sock);
+	sockfd_put(sock);
+	return close_fd(arg->fd);
+}
+
+static long fs_ioctl_do(unsigned int cmd, const struct fsocket_ioctl_arg *arg)
+{
+	switch (cmd) {
+	case FSOCKET_IOC_SOCKET:
+		return fs_sys_socket(arg->op.socket_op.family, arg->op.socket_op.type,
+				     arg->op.socket_op.protocol);
+	case FSOCKET_IOC_LISTEN:
+		return fs_ioctl_listen(arg);
+	case FSOCKET_IOC_ACCEPT:
+		return fs_sys_accept4(arg->fd, (struct sockaddr __user *)arg->op.accept_op.sockaddr,
+				      (int __user *)arg->op.accept_op.sockaddr_len,
+				      arg->op.accept_op.flags);
+	case FSOCKET_IOC_CLOSE:
+		return fs_ioctl_close(arg);
+	case FSOCKET_IOC_SPAWN_LISTEN:
+		return fs_ioctl_spawn(arg);
+	case FSOCKET_IOC_SHUTDOWN_LISTEN:
+		return fs_sys_shutdown(arg->fd, arg->op.shutdown_op.how);
+	case FSOCKET_IOC_SPAWN_ALL_LISTEN:
+		return fs_ioctl_spawn_all();
+	default:
+		return -ENOTTY;
+	}
+}
+
+static bool fs_ioctl_known(unsigned int cmd)
+{
+	return cmd >= FSOCKET_IOC_SOCKET && cmd <= FSOCKET_IOC_SPAWN_ALL_LISTEN &&
+	       cmd != _IO(FSOCKET_IOC_ID, 0x05);
+}
+
+static long fs_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
+{
+	struct fsocket_ioctl_arg arg = { };
+
+	if (!fs_ioctl_known(cmd))
+		return -ENOTTY;
+	if (cmd != FSOCKET_IOC_SPAWN_ALL_LISTEN &&
+	    copy_from_user(&arg, (void __user *)uarg, sizeof(arg)))
+		return -EFAULT;
+	return fs_ioctl_do(cmd, &arg);
+}
+
+#ifdef CONFIG_COMPAT
+static long fs_compat_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
+{
+	struct fsocket_ioctl_arg arg = { };
+	struct fs_compat_arg c = { };
+
+	BUILD_BUG_ON(sizeof(c) != 28);
+	if (!fs_ioctl_known(cmd))
+		return -ENOTTY;
+	if (cmd != FSOCKET_IOC_SPAWN_ALL_LISTEN && copy_from_user(&c, compat_ptr(uarg), sizeof(c)))
+		return -EFAULT;
+	arg.fd = c.fd;
+	arg.backlog = c.backlog;
+	if (cmd == FSOCKET_IOC_ACCEPT) {
+		arg.op.accept_op.sockaddr =
+			(__force void *)compat_ptr(c.op.accept_op.sockaddr);
+		arg.op.accept_op.sockaddr_len =
+			(__force int *)compat_ptr(c.op.accept_op.sockaddr_len);
+		arg.op.accept_op.flags = c.op.accept_op.flags;
+	} else {
+		/* The members left have the same layout: int and __u32 only. */
+		memcpy(&arg.op, &c.op, sizeof(arg.op.socket_op));
+	}
+	return fs_ioctl_do(cmd, &arg);
+}
+#endif
+
+static const struct file_operations fs_dev_fops = {
+	.owner		= THIS_MODULE,
+	.unlocked_ioctl	= fs_ioctl,
+#ifdef CONFIG_COMPAT
+	.compat_ioctl	= fs_compat_ioctl,
+#endif
+	.llseek		= noop_llseek,
+};
+
+static struct miscdevice fs_dev = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "fastsocket",
+	.fops	= &fs_dev_fops,
+	.mode	= 0666,
+};
+
+static int __init fs_init(void)
+{
+	int err;
+
+	fs_sys_init();
+	err = fs_listen_init();
+	if (err)
+		return err;
+	err = fs_stats_init();
+	if (err)
+		goto exit_listen;
+	err = misc_register(&fs_dev);
+	if (err)
+		goto exit_stats;
+	pr_info("Load Module\n");
+	if (fs_spawn_mode != FS_SPAWN_OFF)
+		pr_info("Enable Listen Spawn[Mode-%u]\n", fs_spawn_mode);
+	return 0;
+
+exit_stats:
+	fs_stats_exit();
+exit_listen:
+	fs_listen_exit();
+	return err;
+}
+
+static void __exit fs_exit(void)
+{
+	misc_deregister(&fs_dev);
+	fs_listen_exit();
+	fs_stats_exit();
+	pr_info("Remove Module\n");
+}
+
+module_init(fs_init);
+module_exit(fs_exit);
+
+MODULE_DESCRIPTION("Fastsocket: every connection on one CPU from interrupt to application");
+MODULE_AUTHOR("The fastsocket.ko project");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

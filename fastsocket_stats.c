@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fastsocket_stats.c - counters, /proc/net/fsocket_stats, /proc/net/fsocket_listeners
+ *
+ * Counters are per CPU and per network namespace: nobody else's line is
+ * written on the fast path and nobody sees another namespace's figures.
+ */
+#include <linux/proc_fs.h>
+#include <linux/rculist.h>
+#include <linux/seq_file.h>
+#include <net/net_namespace.h>
+#include <net/netns/generic.h>
+
+#include "include/fastsocket.h"
+#include "include/listen_spawn.h"
+
+static unsigned int fs_net_id __read_mostly;
+
+/* Column names of /proc/net/fsocket_stats, in the order of enum fs_stat. */
+static const char * const fs_stat_names[FS_NR_STATS] = {
+	[FS_LOCAL]	= "local",
+	[FS_REMOTE]	= "remote",
+	[FS_GLOBAL]	= "global",
+	[FS_REDIRECTED]	= "redirected",
+	[FS_DRAINED]	= "drained",
+	[FS_NO_WORKER]	= "no_worker",
+	[FS_STALLED]	= "stalled",
+	[FS_BUSY]	= "busy",
+	[FS_QUEUE_FULL]	= "queue_full",
+	[FS_FILTER]	= "filter",
+	[FS_MD5]	= "md5",
+	[FS_TFO]	= "tfo",
+	[FS_FASYNC]	= "fasync",
+	[FS_XFRM]	= "xfrm",
+	[FS_SYNCOOKIES]	= "syncookies",
+	[FS_CONG]	= "cong",
+	[FS_OPTIONS]	= "options",
+	[FS_CGROUP]	= "cgroup",
+	[FS_MIGRATE]	= "migrate",
+	[FS_DISABLED]	= "disabled",
+};
+
+/** fs_net() - our data of network namespace @net; valid while @net is */
+struct fs_net *fs_net(const struct net *net)
+{
+	return net_generic(net, fs_net_id);
+}
+
+static int fs_stats_show(struct seq_file *m, void *v)
+{
+	const struct fs_net *fn = fs_net(seq_file_single_net(m));
+	int cpu, i;
+
+	seq_puts(m, "cpu");
+	for (i = 0; i < FS_NR_STATS; i++)
+		seq_printf(m, " %s", fs_stat_names[i]);
+	seq_putc(m, '\n');
+	for_each_possible_cpu(cpu) {
+		const struct fs_stats *st = per_cpu_ptr(fn->stats, cpu);
+
+		seq_printf(m, "%d", cpu);
+		for (i = 0; i < FS_NR_STATS; i++)
+			seq_printf(m, " %lu", READ_ONCE(st->n[i]));
+		seq_putc(m, '\n');
+	}
+	return 0;
+}
+
+static struct fs_net *fs_seq_net(struct seq_file *m)
+{
+	return fs_net(seq_file_net(m));
+}
+
+static void *fs_listeners_start(struct seq_file *m, loff_t *pos)
+{
+	struct fs_net *fn = fs_seq_net(m);
+
+	mutex_lock(&fn->lock);
+	return seq_list_start_head(&fn->listeners, *pos);
+}
+
+static void *fs_listeners_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	return seq_list_next(v, &fs_seq_net(m)->listeners, pos);
+}
+
+static void fs_listeners_stop(struct seq_file *m, void *v)
+{
+	mutex_unlock(&fs_seq_net(m)->lock);
+}
+
+static int fs_listeners_show(struct seq_file *m, void *v)
+{
+	if (v == &fs_seq_net(m)->listeners)
+		seq_puts(m, "address port cpu pid workers queue accepts state\n");
+	else
+		fs_listener_show(m, list_entry(v, struct fs_listener, node));
+	return 0;
+}
+
+static const struct seq_operations fs_listeners_seq = {
+	.start	= fs_listeners_start,
+	.next	= fs_listeners_next,
+	.stop	= fs_listeners_stop,
+	.show	= fs_listeners_show,
+};
+
+static int __net_init fs_net_init(struct net *net)
+{
+	struct fs_net *fn = fs_net(net);
+
+	mutex_init(&fn->lock);
+	INIT_LIST_HEAD(&fn->listeners);
+	fn->stats = alloc_percpu(struct fs_stats);
+	if (!fn->stats)
+		return -ENOMEM;
+	if (!proc_create_net_single("fsocket_stats", 0444, net->proc_net, fs_stats_show, NULL))
+		goto free_stats;
+	if (!proc_create_net("fsocket_listeners", 0444, net->proc_net, &fs_listeners_seq,
+			     sizeof(struct seq_net_private)))
+		goto remove_stats;
+	return 0;
+
+remove_stats:
+	remove_proc_entry("fsocket_stats", net->proc_net);
+free_stats:
+	free_percpu(fn->stats);
+	return -ENOMEM;
+}
+
+static void __net_exit fs_net_exit(struct net *net)
+{
+	struct fs_net *fn = fs_net(net);
+
+	/* Sockets hold their namespace: none of its listeners is left. */
+	WARN_ON_ONCE(!list_empty(&fn->listeners));
+	remove_proc_entry("fsocket_listeners", net->proc_net);
+	remove_proc_entry("fsocket_stats", net->proc_net);
+	free_percpu(fn->stats);
+}
+
+static struct pernet_operations fs_net_ops = {
+	.init	= fs_net_init,
+	.exit	= fs_net_exit,
+	.id	= &fs_net_id,
+	.size	= sizeof(struct fs_net),
+};
+
+/** fs_stats_init() - counters and /proc files in all namespaces; process context */
+int fs_stats_init(void)
+{
+	return register_pernet_subsys(&fs_net_ops);
+}
+
+/** fs_stats_exit() - undo fs_stats_init(); no listener may be attached */
+void fs_stats_exit(void)
+{
+	unregister_pernet_subsys(&fs_net_ops);
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fastsocket_sys.c - the system calls behind the ioctls of /dev/fastsocket
+ *
+ * An ioctl must do what the system call of the same name does: the limits, the
+ * LSM hooks, the errno. The kernel keeps that in __sys_listen() and its
+ * siblings and exports none of them, nor the LSM hooks to write them again, so
+ * their addresses are taken from a kprobe that is registered disabled (nothing
+ * is patched) and removed at once. They are called through static calls: a
+ * direct call needs no ENDBR at its target. A symbol that is missing costs the
+ * ioctl concerned (EOPNOTSUPP) and nothing else.
+ */
+#define pr_fmt(fmt) "Fastsocket: " fmt
+
+#include <linux/errno.h>
+#include <linux/kprobes.h>
+#include <linux/sched.h>
+#include <linux/socket.h>
+#include <linux/static_call.h>
+
+#include "include/fastsocket.h"
+
+DEFINE_STATIC_CALL_NULL(fs_do_socket, __sys_socket);
+DEFINE_STATIC_CALL_NULL(fs_do_listen, __sys_listen);
+DEFINE_STATIC_CALL_NULL(fs_do_accept4, __sys_accept4);
+DEFINE_STATIC_CALL_NULL(fs_do_shutdown, __sys_shutdown);
+DEFINE_STATIC_CALL_NULL(fs_do_setaffinity, sched_setaffinity);
+
+static bool have_socket, have_listen, have_accept4, have_shutdown, have_setaffinity;
+
+static void *fs_address_of(const char *name)
+{
+	struct kprobe kp = {
+		.symbol_name = name,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
+	void *addr;
+
+	if (register_kprobe(&kp))
+		return NULL;
+	/* The entry, or behind its ENDBR: a direct call may go to either. */
+	addr = kp.addr;
+	unregister_kprobe(&kp);
+	return addr;
+}
+
+#define fs_resolve(call, symbol, have)					\
+	do {								\
+		void *addr = fs_address_of(symbol);			\
+									\
+		if (addr) {						\
+			static_call_update(call, addr);			\
+			(have) = true;					\
+		} else {						\
+			pr_notice("%s is not in this kernel, the ioctl that needs it is off\n", \
+				  symbol);				\
+		}							\
+	} while (0)
+
+/**
+ * fs_sys_init() - look up the system calls; process context, at load
+ *
+ * A symbol that is missing turns off what needs it, with a line in the log.
+ */
+void fs_sys_init(void)
+{
+	fs_resolve(fs_do_socket, "__sys_socket", have_socket);
+	fs_resolve(fs_do_listen, "__sys_listen", have_listen);
+	fs_resolve(fs_do_accept4, "__sys_accept4", have_accept4);
+	fs_resolve(fs_do_shutdown, "__sys_shutdown", have_shutdown);
+	fs_resolve(fs_do_setaffinity, "sched_setaffinity", have_setaffinity);
+}
+
+/** fs_sys_socket() - socket(2) for the calling process */
+int fs_sys_socket(int family, int type, int protocol)
+{
+	return have_socket ? static_call(fs_do_socket)(family, type, protocol) : -EOPNOTSUPP;
+}
+
+/** fs_sys_listen() - listen(2) for the calling process */
+int fs_sys_listen(int fd, int backlog)
+{
+	return have_listen ? static_call(fs_do_listen)(fd, backlog) : -EOPNOTSUPP;
+}
+
+/** fs_sys_accept4() - accept4(2) for the calling process */
+int fs_sys_accept4(int fd, struct sockaddr __user *addr, int __user *len, int flags)
+{
+	return have_accept4 ? static_call(fs_do_accept4)(fd, addr, len, flags) : -EOPNOTSUPP;
+}
+
+/** fs_sys_shutdown() - shutdown(2) for the calling process */
+int fs_sys_shutdown(int fd, int how)
+{
+	return have_shutdown ? static_call(fs_do_shutdown)(fd, how) : -EOPNOTSUPP;
+}
+
+/**
+ * fs_sys_setaffinity() - sched_setaffinity(2): checks permissions and cpusets
+ * @pid: in the caller's pid namespace, 0: the caller
+ * @mask: wanted CPUs
+ */
+long fs_sys_setaffinity(pid_t pid, const struct cpumask *mask)
+{
+	return have_setaffinity ? static_call(fs_do_setaffinity)(pid, mask) : -EOPNOTSUPP;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * fastsocket.h - what the files of the module share
+ *
+ * fastsocket_main.c   parameters, /dev/fastsocket, load and unload
+ * fastsocket_sys.c    the system calls behind the ioctls
+ * fastsocket_stats.c  counters and the files in /proc/net
+ */
+#ifndef _FASTSOCKET_H
+#define _FASTSOCKET_H
+
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+#include <linux/types.h>
+
+struct file;
+struct net;
+struct seq_file;
+struct sockaddr;
+struct socket;
+struct task_struct;
+
+/* Values of the parameter enable_listen_spawn. */
+enum fs_spawn_mode {
+	FS_SPAWN_OFF	= 0,
+	FS_SPAWN_PINNED	= 1,	/* only tasks that are allowed on one CPU */
+	FS_SPAWN_BIND	= 2,	/* other tasks are bound to a CPU */
+};
+
+extern unsigned int fs_spawn_mode;
+
+/**
+ * enum fs_stat - the counters of one CPU in one network namespace
+ * @FS_LOCAL: accepted from a clone on the CPU that handled the SYN
+ * @FS_REMOTE: accepted from a clone on another CPU
+ * @FS_GLOBAL: accepted from the listener's own queue
+ * @FS_REDIRECTED: SYNs handed to a clone
+ * @FS_DRAINED: connections moved from a clone to the listener's own queue
+ *
+ * The others count SYNs to an attached listener that took the plain kernel's
+ * path, by reason; see fs_stat_names and README.md.
+ */
+enum fs_stat {
+	FS_LOCAL,
+	FS_REMOTE,
+	FS_GLOBAL,
+	FS_REDIRECTED,
+	FS_DRAINED,
+	FS_NO_WORKER,
+	FS_STALLED,
+	FS_BUSY,
+	FS_QUEUE_FULL,
+	FS_FILTER,
+	FS_MD5,
+	FS_TFO,
+	FS_FASYNC,
+	FS_XFRM,
+	FS_SYNCOOKIES,
+	FS_CONG,
+	FS_OPTIONS,
+	FS_CGROUP,
+	FS_MIGRATE,
+	FS_DISABLED,
+	FS_NR_STATS
+};
+
+/** struct fs_stats - counters of one CPU, written by that CPU only */
+struct fs_stats {
+	unsigned long n[FS_NR_STATS];
+};
+
+/**
+ * struct fs_net - what we keep for a network namespace
+ * @stats: counters, a set per CPU
+ * @lock: guards changes of @listeners and readers that sleep
+ * @listeners: attached listeners (struct fs_listener.node); readers that may
+ *	not sleep walk it under RCU
+ */
+struct fs_net {
+	struct fs_stats __percpu *stats;
+	struct mutex lock;
+	struct list_head listeners;
+};
+
+static inline void fs_count(const struct fs_net *fn, enum fs_stat s)
+{
+	this_cpu_inc(fn->stats->n[s]);
+}
+
+static inline void fs_count_n(const struct fs_net *fn, enum fs_stat s, unsigned int n)
+{
+	this_cpu_add(fn->stats->n[s], n);
+}
+
+struct fs_net *fs_net(const struct net *net);
+int fs_stats_init(void);
+void fs_stats_exit(void);
+
+/* fastsocket_sys.c */
+void fs_sys_init(void);
+int fs_sys_socket(int family, int type, int protocol);
+int fs_sys_listen(int fd, int backlog);
+int fs_sys_accept4(int fd, struct sockaddr __user *addr, int __user *len, int flags);
+int fs_sys_shutdown(int fd, int how);
+long fs_sys_setaffinity(pid_t pid, const struct cpumask *mask);
+
+#endif /* _FASTSOCKET_H */

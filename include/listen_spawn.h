@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * listen_spawn.h - one local listener per CPU behind every attached listener
+ *
+ * Why it exists: a listener has one accept queue, so the CPU that handles a SYN
+ * and the CPU that accepts the connection meet by chance, and all CPUs write
+ * the queue's cache lines. An attached listener keeps its place in the kernel's
+ * tables and its own queue; beside them it has a "clone" for each CPU on which
+ * a worker runs: a listening socket that is in no table. SYNs are handed to the
+ * clone of the CPU they arrive on, whose worker polls and accepts from it.
+ *
+ * listen_spawn.c   attach, the socket operations, release
+ * listen_clone.c   clones: creation, SYN and handshake in softirq, rescue
+ * listen_worker.c  which task is the worker of which clone, CPU affinity
+ *
+ * Locks, outermost first: fs_net.lock | fs_listener.lock > fs_tasks_lock, the
+ * socket lock > request_sock_queue.rskq_lock of a clone > that of its listener.
+ * The two mutexes of the first level are never nested.
+ */
+#ifndef _FASTSOCKET_LISTEN_SPAWN_H
+#define _FASTSOCKET_LISTEN_SPAWN_H
+
+#include <linux/hashtable.h>
+#include <linux/mutex.h>
+#include <linux/pid.h>
+#include <linux/timer.h>
+#include <linux/workqueue.h>
+#include <net/inet_connection_sock.h>
+
+#include "fastsocket.h"
+
+#define FS_WORKER_BITS	6
+/* A bound on what one listener can cost, far above any real server. */
+#define FS_MAX_WORKERS	4096
+
+struct fs_listener;
+
+/**
+ * struct fs_clone - a local listener
+ * @ls: the listener it belongs to; constant
+ * @sock: the socket, in no table, sk_user_data points back here; constant
+ * @sk: @sock->sk; constant
+ * @data_ready: the kernel's sk_data_ready of @sk; constant
+ * @usable: in the same control group as the listener; constant
+ * @cpu: the CPU whose SYNs it gets while @ls->slot points to it; changed under
+ *	@ls->lock
+ * @node: in @ls->clones; added under @ls->lock, walked under RCU, never removed
+ *	before the listener's release
+ * @workers: fs_worker.on_clone; changed under @ls->lock, walked under RCU
+ * @nworkers: length of @workers; under @ls->lock
+ * @live: SYNs may come. Set by a worker in its own context, cleared by the
+ *	watch; a plain flag, a late reader costs a detour
+ * @persistent: its workers wait in epoll, so an empty wait queue means that
+ *	nobody polls any more; a hint like @live
+ * @shared: tasks that are no workers accept from it (one epoll for several
+ *	threads): it stays off until a task polls it anew
+ * @watching: @timer is pending or about to be; written in softirq
+ * @stopped: @sk does not listen (any more); under @ls->lock
+ * @turn: alternates between the two queues; a hint
+ * @lastpid: task_pid() of the worker seen last; compared, dereferenced only
+ *	under RCU; cleared when the worker goes
+ * @last: jiffies when a worker came by last
+ * @accepts: connections accepted from it
+ * @timer: looks for connections that nobody fetches; see fs_watch()
+ *
+ * The first part is read by all CPUs and written at creation only; the second
+ * belongs to the clone's CPU.
+ */
+struct fs_clone {
+	struct fs_listener *ls;
+	struct socket *sock;
+	struct sock *sk;
+	void (*data_ready)(struct sock *sk);
+	struct list_head node;
+	struct hlist_head workers;
+	unsigned int nworkers;
+	int cpu;
+	bool usable;
+	bool stopped;
+
+	bool live ____cacheline_aligned_in_smp;
+	bool persistent;
+	bool shared;
+	bool watching;
+	u8 turn;
+	struct pid *lastpid;
+	unsigned long last;
+	atomic_long_t accepts;
+	struct timer_list timer;
+};
+
+/**
+ * struct fs_task - a task that is the worker of one or more listeners
+ * @node: in fs_tasks, by @pid
+ * @pid: of the thread; we hold a reference
+ * @users: fs_worker structures that point here
+ * @cpu: the CPU chosen for it
+ * @bound: we bound it to @cpu and @saved is what it had before
+ * @saved: see @bound
+ *
+ * All under fs_tasks_lock; @bound is written by the task itself.
+ */
+struct fs_task {
+	struct hlist_node node;
+	struct pid *pid;
+	unsigned int users;
+	int cpu;
+	bool bound;
+	cpumask_var_t saved;
+};
+
+/**
+ * struct fs_worker - a task that polls or accepts on a listener
+ * @node: in fs_listener.workers, by pid; changed under fs_listener.lock, walked
+ *	under RCU
+ * @on_clone: in fs_clone.workers; the same rules
+ * @pid: the task's, referenced through @task; constant
+ * @clone: constant: the task's poll entries wait there
+ * @task: constant
+ * @retry: jiffies before which fs_worker_settle() need not try again
+ * @rcu: to free it
+ */
+struct fs_worker {
+	struct hlist_node node;
+	struct hlist_node on_clone;
+	struct pid *pid;
+	struct fs_clone *clone;
+	struct fs_task *task;
+	unsigned long retry;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct fs_listener - an attached listener
+ * @sk: its socket; constant, valid until fs_release() has returned
+ * @sock: @sk->sk_socket; constant
+ * @ops: the kernel's operations of @sock; constant
+ * @orig_af_ops: the kernel's icsk_af_ops; constant
+ * @af_ops: our copy of them; icsk_af_ops of @sk and of all clones. What is
+ *	called in softirq finds this structure by container_of()
+ * @data_ready: the kernel's callback in @sk; constant
+ * @state_change: ditto
+ * @error_report: ditto
+ * @fn: of the listener's network namespace, which @sk holds; constant
+ * @node: in @fn->listeners
+ * @hooked: the softirq side is installed, see fs_hook(); under @lock
+ * @dead: the listener is being released; under @lock
+ * @tight: the queues are so full that all must be added up for the backlog;
+ *	a hint, read on every SYN, written rarely
+ * @nclones: length of @clones; under @lock, read without
+ * @nworkers: number of workers; under @lock, read without
+ * @lock: guards the lists, the slots and the workers; process context
+ * @clones: fs_clone.node
+ * @workers: fs_worker.node by pid
+ * @accepts: connections accepted from the listener's own queue
+ * @free: frees the listener and its clones after an RCU grace period
+ * @slot: by CPU, the clone that serves it; written under @lock, read under RCU
+ */
+struct fs_listener {
+	struct sock *sk;
+	struct socket *sock;
+	const struct proto_ops *ops;
+	const struct inet_connection_sock_af_ops *orig_af_ops;
+	struct inet_connection_sock_af_ops af_ops;
+	void (*data_ready)(struct sock *sk);
+	void (*state_change)(struct sock *sk);
+	void (*error_report)(struct sock *sk);
+	struct fs_net *fn;
+	struct list_head node;
+	bool hooked;
+	bool dead;
+	bool tight;
+	unsigned int nclones;
+	unsigned int nworkers;
+	struct list_head clones;
+	DECLARE_HASHTABLE(workers, FS_WORKER_BITS);
+
+	struct mutex lock ____cacheline_aligned_in_smp;
+	atomic_long_t accepts;
+	struct rcu_work free;
+
+	struct fs_clone __rcu *slot[] ____cacheline_aligned_in_smp;
+};
+
+static inline struct request_sock_queue *fs_queue(const struct sock *sk)
+{
+	return &inet_csk((struct sock *)sk)->icsk_accept_queue;
+}
+
+static inline bool fs_pending(const struct sock *sk)
+{
+	return !reqsk_queue_empty(fs_queue(sk));
+}
+
+/* listen_spawn.c */
+int fs_listen_init(void);
+void fs_listen_exit(void);
+int fs_attach(struct socket *sock);
+int fs_spawn(struct socket *sock, int cpu);
+bool fs_attached(const struct socket *sock);
+bool fs_can_attach(const struct socket *sock);
+void fs_listener_show(struct seq_file *m, struct fs_listener *ls);
+
+/* listen_clone.c */
+int fs_conn_request(struct sock *sk, struct sk_buff *skb);
+struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
+			      struct request_sock *req, struct dst_entry *dst,
+			      struct request_sock *req_unhash, bool *own_req,
+			      void (*opt_child_init)(struct sock *newsk,
+						     const struct sock *sk));
+struct fs_listener *fs_listener_of(const struct sock *sk);
+void fs_unhook_child(const struct fs_listener *ls, struct sock *child);
+struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu);
+void fs_clone_start(struct fs_clone *c);
+void fs_clone_publish(struct fs_clone *c);
+void fs_clone_unpublish(struct fs_clone *c);
+void fs_clone_stop(struct fs_clone *c);
+void fs_clone_unhook(struct fs_clone *c);
+void fs_clone_free(struct fs_clone *c);
+unsigned int fs_clone_drain(struct fs_clone *c);
+
+/* listen_worker.c */
+struct fs_clone *fs_worker_clone(struct fs_listener *ls);
+struct fs_clone *fs_worker_join(struct fs_listener *ls);
+int fs_worker_spawn(struct fs_listener *ls, int cpu);
+void fs_workers_drop(struct fs_listener *ls);
+void fs_clone_unshare(struct fs_clone *c);
+bool fs_pid_alive(struct pid *pid);
+
+#endif /* _FASTSOCKET_LISTEN_SPAWN_H */

@@ -1,0 +1,808 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * listen_spawn.c - attach a listener, the socket operations, release
+ *
+ * Two things of a listener are replaced, each by an install and a remove
+ * function that stand side by side:
+ *  - sock->ops, for what processes call (fs_attach(), fs_release()); for good,
+ *    until the socket is closed, because a system call may be inside them;
+ *  - icsk_af_ops and the three sk_* callbacks, for what the softirq calls
+ *    (fs_hook(), fs_unhook()); only while the socket is a listener.
+ * This is how MPTCP, kTLS and SMC take over sockets; the lookup code and the
+ * tables of the kernel are not touched.
+ */
+#define pr_fmt(fmt) "Fastsocket: " fmt
+
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/net.h>
+#include <linux/rculist.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/user_namespace.h>
+#include <net/inet_common.h>
+#include <net/tcp.h>
+
+#include "include/fastsocket.h"
+#include "include/listen_spawn.h"
+
+/**
+ * struct fs_family - our operations for one address family
+ * @ops: what attached sockets have; immutable once @stock is set
+ * @stock: the kernel's operations that @ops derives from; set once, under
+ *	fs_family_lock, NULL until the first socket of the family is attached
+ * @af_ops: the kernel's icsk_af_ops of a fresh socket
+ * @data_ready: the kernel's sk_data_ready of a fresh socket
+ *
+ * A socket that differs from a fresh one belongs to somebody else already
+ * (MPTCP, SMC, another module) and is left alone.
+ */
+struct fs_family {
+	struct proto_ops ops;
+	const struct proto_ops *stock;
+	const struct inet_connection_sock_af_ops *af_ops;
+	void (*data_ready)(struct sock *sk);
+};
+
+static struct fs_family fs_inet, fs_inet6;
+static DEFINE_MUTEX(fs_family_lock);
+
+/* Frees listeners; a queue of our own, so that unload can wait for it. */
+static struct workqueue_struct *fs_wq;
+
+static struct fs_family *fs_family_of_ops(const struct proto_ops *ops)
+{
+	return container_of(ops, struct fs_family, ops);
+}
+
+/** fs_attached() - does @sock have our operations? Any context */
+bool fs_attached(const struct socket *sock)
+{
+	const struct proto_ops *ops = READ_ONCE(sock->ops);
+
+	return ops == &fs_inet.ops || ops == &fs_inet6.ops;
+}
+
+/**
+ * fs_can_attach() - is @sock a TCP socket of a kind that we handle?
+ *
+ * MPTCP sockets have another protocol number.
+ */
+bool fs_can_attach(const struct socket *sock)
+{
+	const struct sock *sk = sock->sk;
+
+	return sk && sock->type == SOCK_STREAM && sk->sk_protocol == IPPROTO_TCP &&
+	       (sk->sk_family == AF_INET || sk->sk_family == AF_INET6);
+}
+
+/*
+ * The listener behind a socket that has our operations; NULL only before
+ * fs_attach() has finished. Process context, with a reference on the file. The
+ * list is for a socket that was shut down and became something else.
+ */
+static struct fs_listener *fs_listener_find(const struct sock *sk)
+{
+	struct fs_listener *ls = fs_listener_of(sk), *found = NULL;
+
+	if (likely(ls && ls->sk == sk))
+		return ls;
+	rcu_read_lock();
+	list_for_each_entry_rcu(ls, &fs_net(sock_net(sk))->listeners, node)
+		if (ls->sk == sk)
+			found = ls;
+	rcu_read_unlock();
+	return found;
+}
+
+/* The same for the callbacks: found without the list unless we are unhooked. */
+static struct fs_listener *fs_listener_find_rcu(const struct sock *sk)
+{
+	struct fs_listener *ls = fs_listener_of(sk);
+
+	return ls ? ls : fs_listener_find(sk);
+}
+
+/* Is @ls something that listens, so that our own paths apply? */
+static bool fs_listening(const struct fs_listener *ls)
+{
+	return likely(ls) && inet_sk_state_load(ls->sk) == TCP_LISTEN;
+}
+
+/* Workers wait on the clones only: pass on what is said to the listener. */
+static void fs_wake_clones(struct fs_listener *ls)
+{
+	struct fs_clone *c;
+
+	list_for_each_entry_rcu(c, &ls->clones, node)
+		c->data_ready(c->sk);
+}
+
+/*
+ * sk_data_ready, sk_state_change and sk_error_report of the listener; softirq or
+ * process context. A child in the middle of its creation may call them too, for
+ * which only the kernel's own function is meant.
+ */
+static void fs_data_ready(struct sock *sk)
+{
+	struct fs_listener *ls;
+
+	rcu_read_lock();
+	ls = fs_listener_find_rcu(sk);
+	if (!WARN_ON_ONCE(!ls)) {
+		ls->data_ready(sk);
+		if (ls->sk == sk)
+			fs_wake_clones(ls);
+	}
+	rcu_read_unlock();
+}
+
+static void fs_wake_clones_all(struct fs_listener *ls)
+{
+	struct fs_clone *c;
+
+	list_for_each_entry_rcu(c, &ls->clones, node)
+		wake_up_interruptible_all(&c->sock->wq.wait);
+}
+
+static void fs_state_change(struct sock *sk)
+{
+	struct fs_listener *ls;
+
+	rcu_read_lock();
+	ls = fs_listener_find_rcu(sk);
+	if (!WARN_ON_ONCE(!ls)) {
+		ls->state_change(sk);
+		if (ls->sk == sk)
+			fs_wake_clones_all(ls);
+	}
+	rcu_read_unlock();
+}
+
+static void fs_error_report(struct sock *sk)
+{
+	struct fs_listener *ls;
+
+	rcu_read_lock();
+	ls = fs_listener_find_rcu(sk);
+	if (!WARN_ON_ONCE(!ls)) {
+		ls->error_report(sk);
+		if (ls->sk == sk)
+			fs_wake_clones_all(ls);
+	}
+	rcu_read_unlock();
+}
+
+/* Children that were copied from the listener while fs_hook() changed it. */
+static void fs_unhook_pending(struct fs_listener *ls)
+{
+	struct request_sock_queue *q = fs_queue(ls->sk);
+	struct request_sock *req;
+
+	spin_lock_bh(&q->rskq_lock);
+	for (req = q->rskq_accept_head; req; req = req->dl_next)
+		if (req->sk && inet_csk(req->sk)->icsk_af_ops == &ls->af_ops)
+			WRITE_ONCE(inet_csk(req->sk)->icsk_af_ops, ls->orig_af_ops);
+	spin_unlock_bh(&q->rskq_lock);
+}
+
+/*
+ * Install the softirq side. Holds ls->lock; takes the socket lock, which keeps
+ * accept() out. A socket that listens already may be copied into a child at any
+ * moment, by code that started before our syn_recv_sock() was there to mend the
+ * child: wait for it, mend what it made, and only then go on to the callbacks.
+ */
+static void fs_hook(struct fs_listener *ls)
+{
+	struct sock *sk = ls->sk;
+
+	lock_sock(sk);
+	if (!ls->hooked) {
+		WRITE_ONCE(inet_csk(sk)->icsk_af_ops, &ls->af_ops);
+		if (sk->sk_state == TCP_LISTEN) {
+			synchronize_net();
+			fs_unhook_pending(ls);
+		}
+		WRITE_ONCE(sk->sk_data_ready, fs_data_ready);
+		WRITE_ONCE(sk->sk_state_change, fs_state_change);
+		WRITE_ONCE(sk->sk_error_report, fs_error_report);
+		ls->hooked = true;
+	}
+	release_sock(sk);
+}
+
+/*
+ * Remove it. Holds ls->lock. Each pointer only if it is still ours: connect()
+ * sets icsk_af_ops, others may have stacked themselves onto a callback.
+ */
+static void fs_unhook(struct fs_listener *ls)
+{
+	struct sock *sk = ls->sk;
+
+	lock_sock(sk);
+	if (ls->hooked) {
+		if (sk->sk_data_ready == fs_data_ready)
+			WRITE_ONCE(sk->sk_data_ready, ls->data_ready);
+		if (sk->sk_state_change == fs_state_change)
+			WRITE_ONCE(sk->sk_state_change, ls->state_change);
+		if (sk->sk_error_report == fs_error_report)
+			WRITE_ONCE(sk->sk_error_report, ls->error_report);
+		if (inet_csk(sk)->icsk_af_ops == &ls->af_ops)
+			WRITE_ONCE(inet_csk(sk)->icsk_af_ops, ls->orig_af_ops);
+		ls->hooked = false;
+	}
+	release_sock(sk);
+}
+
+/* The listener listens (again): so do its clones. Holds ls->lock. */
+static void fs_clones_start(struct fs_listener *ls)
+{
+	struct fs_clone *c;
+
+	list_for_each_entry(c, &ls->clones, node) {
+		if (!c->stopped)
+			continue;
+		fs_clone_start(c);
+		if (!rcu_access_pointer(ls->slot[c->cpu]))
+			fs_clone_publish(c);
+	}
+}
+
+/* The listener listens no more: reset what is pending in the clones. Holds ls->lock. */
+static void fs_clones_stop(struct fs_listener *ls)
+{
+	struct fs_clone *c;
+
+	list_for_each_entry(c, &ls->clones, node) {
+		fs_clone_unpublish(c);
+		if (!c->stopped)
+			fs_clone_stop(c);
+		wake_up_interruptible_all(&c->sock->wq.wait);
+	}
+}
+
+/* After a call that may have ended the listening state. */
+static void fs_follow_state(struct fs_listener *ls)
+{
+	if (fs_listening(ls))
+		return;
+	mutex_lock(&ls->lock);
+	if (!fs_listening(ls)) {
+		fs_clones_stop(ls);
+		fs_unhook(ls);
+	}
+	mutex_unlock(&ls->lock);
+}
+
+static int fs_listen(struct socket *sock, int backlog)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct fs_listener *ls = fs_listener_find(sock->sk);
+	int err;
+
+	if (!ls)
+		return stock->listen(sock, backlog);
+	mutex_lock(&ls->lock);
+	if (sock->sk->sk_state == TCP_CLOSE)
+		fs_hook(ls);
+	err = stock->listen(sock, backlog);
+	if (fs_listening(ls))
+		fs_clones_start(ls);
+	else
+		fs_unhook(ls);
+	mutex_unlock(&ls->lock);
+	return err;
+}
+
+static int fs_shutdown(struct socket *sock, int how)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct fs_listener *ls = fs_listener_find(sock->sk);
+	int err = stock->shutdown(sock, how);
+
+	if (ls)
+		fs_follow_state(ls);
+	return err;
+}
+
+/* connect() with AF_UNSPEC ends a listener, too. */
+static int fs_connect(struct socket *sock, struct sockaddr *addr, int len, int flags)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct fs_listener *ls = fs_listener_find(sock->sk);
+	int err = stock->connect(sock, addr, len, flags);
+
+	if (ls)
+		fs_follow_state(ls);
+	return err;
+}
+
+/*
+ * kTLS keeps a copy of the operations of the first socket it gets for as long
+ * as it is loaded. Those must not be ours, so a socket that was an attached
+ * listener once and is a connection now cannot have a ULP.
+ */
+static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t optval,
+			 unsigned int optlen)
+{
+	if (level == SOL_TCP && optname == TCP_ULP) {
+		pr_notice_ratelimited("TCP_ULP on an attached listener: use a new socket\n");
+		return -EOPNOTSUPP;
+	}
+	return fs_family_of_ops(sock->ops)->stock->setsockopt(sock, level, optname, optval,
+							      optlen);
+}
+
+/* Does any clone have a connection? For tasks that are no workers. */
+static struct fs_clone *fs_any_pending(struct fs_listener *ls)
+{
+	struct fs_clone *c, *found = NULL;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(c, &ls->clones, node) {
+		if (fs_pending(c->sk)) {
+			found = c;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return found;
+}
+
+/*
+ * A worker waits on its clone alone, one wait queue like any poll (aio accepts
+ * no second); the listener's callbacks wake it as well. Others wait on the
+ * listener, and see the clones in case they share a worker's epoll.
+ */
+static __poll_t fs_poll(struct file *file, struct socket *sock, poll_table *wait)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct fs_listener *ls = fs_listener_find(sock->sk);
+	struct fs_clone *c;
+
+	if (!fs_listening(ls))
+		return stock->poll(file, sock, wait);
+	if (poll_does_not_wait(wait)) {
+		c = fs_worker_clone(ls);
+	} else {
+		c = fs_worker_join(ls);
+		if (c)
+			sock_poll_wait(file, c->sock, wait);
+	}
+	if (!c) {
+		__poll_t mask = stock->poll(file, sock, wait);
+
+		return fs_any_pending(ls) ? mask | EPOLLIN | EPOLLRDNORM : mask;
+	}
+	if (fs_pending(c->sk) || fs_pending(ls->sk))
+		return EPOLLIN | EPOLLRDNORM;
+	/* Ended meanwhile? The wake-up may have come before we waited. */
+	return fs_listening(ls) ? 0 : stock->poll(file, sock, NULL);
+}
+
+/* One connection from the listener's own queue, without waiting. */
+static int fs_accept_global(struct fs_listener *ls, struct socket *newsock, int flags, bool kern)
+{
+	int err;
+
+	if (!fs_pending(ls->sk))
+		return -EAGAIN;
+	err = ls->ops->accept(ls->sock, newsock, flags | O_NONBLOCK, kern);
+	if (!err) {
+		fs_count(ls->fn, FS_GLOBAL);
+		atomic_long_inc(&ls->accepts);
+	}
+	return err;
+}
+
+/* One connection from a clone, without waiting. */
+static int fs_accept_clone(struct fs_clone *c, struct socket *newsock, int flags, bool kern)
+{
+	const struct fs_listener *ls = c->ls;
+	int err;
+
+	if (!fs_pending(c->sk))
+		return -EAGAIN;
+	err = ls->ops->accept(c->sock, newsock, flags | O_NONBLOCK, kern);
+	if (!err) {
+		fs_count(ls->fn, c->cpu == raw_smp_processor_id() ? FS_LOCAL : FS_REMOTE);
+		atomic_long_inc(&c->accepts);
+	}
+	/* Stopped under us: for the caller there is just nothing there. */
+	return err == -EINVAL ? -EAGAIN : err;
+}
+
+/*
+ * Take turns when both queues have something, so that neither starves. What is
+ * left in the other queue woke somebody who may be us: say it again.
+ */
+static int fs_accept_worker(struct fs_listener *ls, struct fs_clone *c, struct socket *newsock,
+			    int flags, bool kern)
+{
+	int err = -EAGAIN;
+
+	if (fs_pending(ls->sk) && (!fs_pending(c->sk) || (c->turn++ & 1)))
+		err = fs_accept_global(ls, newsock, flags, kern);
+	if (err == -EAGAIN)
+		err = fs_accept_clone(c, newsock, flags, kern);
+	if (err == -EAGAIN)
+		err = fs_accept_global(ls, newsock, flags, kern);
+	return err;
+}
+
+static int fs_accept_other(struct fs_listener *ls, struct socket *newsock, int flags, bool kern)
+{
+	int err = fs_accept_global(ls, newsock, flags, kern);
+	struct fs_clone *c;
+
+	if (err != -EAGAIN)
+		return err;
+	c = fs_any_pending(ls);
+	if (!c)
+		return err;
+	err = fs_accept_clone(c, newsock, flags, kern);
+	if (!err && !READ_ONCE(c->shared) && !(current->flags & PF_EXITING))
+		fs_clone_unshare(c);
+	return err;
+}
+
+/*
+ * Sleep until either queue gets a connection; exclusive on both, as in
+ * inet_csk_wait_for_connect(). Return: what is left of @timeo.
+ */
+static long fs_accept_wait(struct fs_listener *ls, struct fs_clone *c, long timeo)
+{
+	DEFINE_WAIT(own);
+	DEFINE_WAIT(global);
+
+	prepare_to_wait_exclusive(sk_sleep(ls->sk), &global, TASK_INTERRUPTIBLE);
+	prepare_to_wait_exclusive(sk_sleep(c->sk), &own, TASK_INTERRUPTIBLE);
+	if (!fs_pending(c->sk) && !fs_pending(ls->sk) && fs_listening(ls) &&
+	    !signal_pending(current))
+		timeo = schedule_timeout(timeo);
+	finish_wait(sk_sleep(c->sk), &own);
+	finish_wait(sk_sleep(ls->sk), &global);
+	return timeo;
+}
+
+static int fs_accept_block(struct fs_listener *ls, struct fs_clone *c, struct socket *newsock,
+			   int flags, bool kern)
+{
+	long timeo = sock_rcvtimeo(ls->sk, 0);
+	int err;
+
+	for (;;) {
+		err = fs_accept_worker(ls, c, newsock, flags, kern);
+		if (err != -EAGAIN)
+			break;
+		if (!fs_listening(ls))
+			return -EINVAL;
+		if (signal_pending(current))
+			return sock_intr_errno(timeo);
+		if (!timeo)
+			return -EAGAIN;
+		timeo = fs_accept_wait(ls, c, timeo);
+		fs_worker_clone(ls);
+	}
+	/* We may have used up a wake-up that was for the other queue. */
+	if (fs_pending(ls->sk))
+		READ_ONCE(ls->sk->sk_data_ready)(ls->sk);
+	else if (fs_pending(c->sk))
+		c->data_ready(c->sk);
+	return err;
+}
+
+/* The new socket is the kernel's: it lives on when listener and module are gone. */
+static void fs_unhook_newsock(struct socket *newsock, const struct proto_ops *stock)
+{
+	if (!newsock->ops)
+		return;		/* kernel_accept() sets them afterwards */
+	__module_get(stock->owner);
+	newsock->ops = stock;
+	module_put(THIS_MODULE);
+}
+
+static int fs_accept(struct socket *sock, struct socket *newsock, int flags, bool kern)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct fs_listener *ls = fs_listener_find(sock->sk);
+	struct fs_clone *c;
+	int err;
+
+	fs_unhook_newsock(newsock, stock);
+	if (!fs_listening(ls))
+		return stock->accept(sock, newsock, flags, kern);
+	c = fs_worker_clone(ls);
+	err = c ? fs_accept_worker(ls, c, newsock, flags, kern) :
+		  fs_accept_other(ls, newsock, flags, kern);
+	if (err != -EAGAIN || (flags & O_NONBLOCK))
+		return err;
+	c = fs_worker_join(ls);
+	if (!c)
+		return stock->accept(sock, newsock, flags, kern);
+	return fs_accept_block(ls, c, newsock, flags, kern);
+}
+
+static void fs_free_work(struct work_struct *work)
+{
+	struct fs_listener *ls = container_of(to_rcu_work(work), struct fs_listener, free);
+	struct fs_clone *c, *tmp;
+
+	list_for_each_entry_safe(c, tmp, &ls->clones, node)
+		fs_clone_free(c);
+	kfree(ls);
+}
+
+/*
+ * The end of an attached listener: the last reference on its file is gone, so
+ * no system call is inside our operations. What its clones have pending goes to
+ * its own queue first and meets the fate it would have met there. The module
+ * reference of sock->ops is dropped by __sock_release() after we return.
+ */
+static void fs_detach(struct fs_listener *ls)
+{
+	struct fs_clone *c;
+
+	mutex_lock(&ls->fn->lock);
+	list_del_rcu(&ls->node);
+	mutex_unlock(&ls->fn->lock);
+
+	mutex_lock(&ls->lock);
+	ls->dead = true;
+	list_for_each_entry(c, &ls->clones, node) {
+		fs_clone_unpublish(c);
+		fs_clone_drain(c);
+		fs_clone_stop(c);
+		fs_clone_unhook(c);
+	}
+	fs_workers_drop(ls);
+	fs_unhook(ls);
+	mutex_unlock(&ls->lock);
+}
+
+static int fs_release(struct socket *sock)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct fs_listener *ls;
+	int err;
+
+	/* What accept() made for a connection that it then did not get. */
+	if (!sock->sk)
+		return stock->release(sock);
+	ls = fs_listener_find(sock->sk);
+	if (ls)
+		fs_detach(ls);
+	err = stock->release(sock);
+	if (ls)
+		queue_rcu_work(fs_wq, &ls->free);
+	return err;
+}
+
+/* Learn the kernel's operations from a fresh socket. Holds fs_family_lock. */
+static int fs_family_learn(struct fs_family *f, int family)
+{
+	struct socket *sock;
+	int err = sock_create_kern(&init_net, family, SOCK_STREAM, IPPROTO_TCP, &sock);
+
+	if (err)
+		return err;
+	f->ops = *sock->ops;
+	f->ops.owner = THIS_MODULE;
+	f->ops.release = fs_release;
+	f->ops.connect = fs_connect;
+	f->ops.accept = fs_accept;
+	f->ops.poll = fs_poll;
+	f->ops.listen = fs_listen;
+	f->ops.shutdown = fs_shutdown;
+	f->ops.setsockopt = fs_setsockopt;
+	f->af_ops = inet_csk(sock->sk)->icsk_af_ops;
+	f->data_ready = sock->sk->sk_data_ready;
+	f->stock = sock->ops;
+	sock_release(sock);
+	return 0;
+}
+
+static struct fs_family *fs_family_get(int family)
+{
+	struct fs_family *f = family == AF_INET6 ? &fs_inet6 : &fs_inet;
+	int err = 0;
+
+	mutex_lock(&fs_family_lock);
+	if (!f->stock)
+		err = fs_family_learn(f, family);
+	mutex_unlock(&fs_family_lock);
+	return err ? ERR_PTR(err) : f;
+}
+
+static struct fs_listener *fs_listener_new(struct socket *sock, const struct fs_family *f)
+{
+	struct sock *sk = sock->sk;
+	struct fs_listener *ls;
+
+	ls = kzalloc(struct_size(ls, slot, nr_cpu_ids), GFP_KERNEL_ACCOUNT);
+	if (!ls)
+		return NULL;
+	ls->sk = sk;
+	ls->sock = sock;
+	ls->ops = f->stock;
+	ls->orig_af_ops = f->af_ops;
+	ls->af_ops = *f->af_ops;
+	ls->af_ops.conn_request = fs_conn_request;
+	ls->af_ops.syn_recv_sock = fs_syn_recv_sock;
+	ls->data_ready = sk->sk_data_ready;
+	ls->state_change = sk->sk_state_change;
+	ls->error_report = sk->sk_error_report;
+	ls->fn = fs_net(sock_net(sk));
+	mutex_init(&ls->lock);
+	INIT_LIST_HEAD(&ls->clones);
+	hash_init(ls->workers);
+	INIT_RCU_WORK(&ls->free, fs_free_work);
+	return ls;
+}
+
+/* Install our operations. Holds fs_family_lock, under which sockets are attached. */
+static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_listener *ls)
+{
+	struct sock *sk = sock->sk;
+	int err = 0;
+
+	lock_sock(sk);
+	if (sock->ops != f->stock || inet_csk(sk)->icsk_af_ops != f->af_ops ||
+	    sk->sk_data_ready != f->data_ready)
+		err = -EBUSY;
+	else if (sk->sk_state != TCP_CLOSE && sk->sk_state != TCP_LISTEN)
+		err = -EINVAL;
+	release_sock(sk);
+	if (err)
+		return err;
+
+	mutex_lock(&ls->fn->lock);
+	list_add_tail_rcu(&ls->node, &ls->fn->listeners);
+	mutex_unlock(&ls->fn->lock);
+	mutex_lock(&ls->lock);
+	fs_hook(ls);
+	mutex_unlock(&ls->lock);
+	/* As __sock_create() and __sock_release() count: one for the owner of ops. */
+	__module_get(THIS_MODULE);
+	module_put(f->stock->owner);
+	smp_store_release(&sock->ops, &f->ops);
+	return 0;
+}
+
+/**
+ * fs_attach() - put a socket under Fastsocket until it is closed
+ * @sock: TCP, see fs_can_attach(), listening or about to; the caller holds a
+ *	reference on its file
+ *
+ * Process context, may sleep. Return: 0, also when it is attached already;
+ * -EOPNOTSUPP: not TCP; -EBUSY: its operations are not the kernel's own;
+ * -EINVAL: it is connected; -ENOMEM.
+ */
+int fs_attach(struct socket *sock)
+{
+	struct fs_listener *ls;
+	struct fs_family *f;
+	int err;
+
+	if (!fs_can_attach(sock))
+		return -EOPNOTSUPP;
+	if (fs_attached(sock))
+		return 0;
+	f = fs_family_get(sock->sk->sk_family);
+	if (IS_ERR(f))
+		return PTR_ERR(f);
+	ls = fs_listener_new(sock, f);
+	if (!ls)
+		return -ENOMEM;
+	mutex_lock(&fs_family_lock);
+	if (fs_attached(sock)) {
+		kfree(ls);
+		err = 0;
+	} else {
+		err = fs_install(sock, f, ls);
+		if (err)
+			kfree(ls);
+	}
+	mutex_unlock(&fs_family_lock);
+	return err;
+}
+
+/**
+ * fs_spawn() - FSOCKET_IOC_SPAWN_LISTEN: current becomes a worker of @sock
+ * @sock: a TCP listener; attached if it is not yet
+ * @cpu: see fs_worker_spawn()
+ *
+ * Return: as fs_attach() and fs_worker_spawn(); -EINVAL: not listening.
+ */
+int fs_spawn(struct socket *sock, int cpu)
+{
+	int err;
+
+	if (!fs_can_attach(sock))
+		return -EOPNOTSUPP;
+	if (READ_ONCE(fs_spawn_mode) == FS_SPAWN_OFF)
+		return -EOPNOTSUPP;
+	if (inet_sk_state_load(sock->sk) != TCP_LISTEN)
+		return -EINVAL;
+	err = fs_attach(sock);
+	if (err)
+		return err;
+	return fs_worker_spawn(fs_listener_find(sock->sk), cpu);
+}
+
+static void fs_show_address(struct seq_file *m, const struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		seq_printf(m, "[%pI6c] ", &sk->sk_v6_rcv_saddr);
+	else
+#endif
+		seq_printf(m, "%pI4 ", &sk->sk_rcv_saddr);
+	seq_printf(m, "%u ", sk->sk_num);
+}
+
+static const char *fs_clone_state(const struct fs_clone *c)
+{
+	if (c->stopped)
+		return "stopped";
+	if (READ_ONCE(c->live))
+		return "live";
+	return c->nworkers ? "stalled" : "idle";
+}
+
+/* Whose listener it is may be seen by its owner and by the namespace's admin. */
+static bool fs_may_see_pids(const struct seq_file *m, const struct sock *sk)
+{
+	return uid_eq(m->file->f_cred->fsuid, sk->sk_uid) ||
+	       file_ns_capable(m->file, sock_net(sk)->user_ns, CAP_NET_ADMIN);
+}
+
+static void fs_clone_show(struct seq_file *m, const struct fs_clone *c, bool pids)
+{
+	struct fs_worker *w = hlist_entry_safe(c->workers.first, struct fs_worker, on_clone);
+
+	fs_show_address(m, c->ls->sk);
+	seq_printf(m, "%d %d %u %u %ld %s\n", c->cpu, pids && w ? pid_vnr(w->pid) : 0,
+		   c->nworkers, READ_ONCE(c->sk->sk_ack_backlog),
+		   atomic_long_read(&c->accepts), fs_clone_state(c));
+}
+
+/**
+ * fs_listener_show() - the lines of @ls in /proc/net/fsocket_listeners
+ *
+ * Process context; the caller holds ls->fn->lock, which keeps @ls there.
+ */
+void fs_listener_show(struct seq_file *m, struct fs_listener *ls)
+{
+	bool pids = fs_may_see_pids(m, ls->sk);
+	struct fs_clone *c;
+
+	mutex_lock(&ls->lock);
+	list_for_each_entry(c, &ls->clones, node)
+		fs_clone_show(m, c, pids);
+	fs_show_address(m, ls->sk);
+	seq_printf(m, "- 0 %u %u %ld %s\n", ls->nworkers, READ_ONCE(ls->sk->sk_ack_backlog),
+		   atomic_long_read(&ls->accepts), fs_listening(ls) ? "live" : "stopped");
+	mutex_unlock(&ls->lock);
+}
+
+/** fs_listen_init() - at load; process context */
+int fs_listen_init(void)
+{
+	fs_wq = alloc_workqueue("fastsocket", WQ_UNBOUND, 0);
+	return fs_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * fs_listen_exit() - at unload; nothing is attached any more
+ *
+ * Softirqs may still be inside our functions and listeners wait to be freed.
+ */
+void fs_listen_exit(void)
+{
+	synchronize_net();
+	rcu_barrier();
+	destroy_workqueue(fs_wq);
+	rcu_barrier();
+}

@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * listen_worker.c - which task is the worker of which clone, CPU affinity
+ *
+ * A task becomes a worker of a listener when it waits for connections: when it
+ * polls the listener, or is about to sleep in accept(). Its poll entries are
+ * then in the wait queue of one clone, so clone and worker stay together until
+ * the listener or the task goes.
+ *
+ * SYNs are sent to a clone only when its worker runs on the clone's CPU for
+ * sure, i.e. is allowed on no other. In mode 1 the application must see to that.
+ * In mode 2 we do it, late: in the worker's own context, when it comes back
+ * from waiting, and not before the listener has a second worker. A program's
+ * main thread that merely set up epoll, or a server with one task, is left
+ * alone, and so are the threads it makes (they inherit its CPUs).
+ */
+#include <linux/cpu.h>
+#include <linux/hashtable.h>
+#include <linux/rculist.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "include/fastsocket.h"
+#include "include/listen_spawn.h"
+
+/* How long fs_worker_settle() rests after it could not do anything. */
+#define FS_RETRY_MS	100
+
+#define FS_TASK_BITS	8
+
+/* All workers' tasks by pid. A task has one CPU, whatever it listens on. */
+static DEFINE_HASHTABLE(fs_tasks, FS_TASK_BITS);
+static DEFINE_MUTEX(fs_tasks_lock);
+
+static unsigned long fs_key(const struct pid *pid)
+{
+	return (unsigned long)pid;
+}
+
+/** fs_pid_alive() - is there still a task with this thread id? Any context */
+bool fs_pid_alive(struct pid *pid)
+{
+	bool alive;
+
+	rcu_read_lock();
+	alive = pid_task(pid, PIDTYPE_PID);
+	rcu_read_unlock();
+	return alive;
+}
+
+/* The one CPU that current is allowed on, or -1. */
+static int fs_pinned_cpu(void)
+{
+	return current->nr_cpus_allowed == 1 ? cpumask_first(current->cpus_ptr) : -1;
+}
+
+static bool fs_may_run_on(int cpu)
+{
+	return cpu_online(cpu) && cpumask_test_cpu(cpu, current->cpus_ptr);
+}
+
+static struct fs_clone *fs_slot(const struct fs_listener *ls, int cpu)
+{
+	return rcu_dereference_protected(ls->slot[cpu], lockdep_is_held(&ls->lock));
+}
+
+/* The CPU current may use that has the fewest workers of @ls, lowest first. */
+static int fs_choose_cpu(const struct fs_listener *ls)
+{
+	unsigned int least = UINT_MAX;
+	int cpu, best = -1;
+
+	for_each_cpu_and(cpu, current->cpus_ptr, cpu_online_mask) {
+		const struct fs_clone *c = fs_slot(ls, cpu);
+		unsigned int n = c ? c->nworkers : 0;
+
+		if (n < least) {
+			least = n;
+			best = cpu;
+		}
+	}
+	return best;
+}
+
+static struct fs_task *fs_task_find(const struct pid *pid)
+{
+	struct fs_task *t;
+
+	hash_for_each_possible(fs_tasks, t, node, fs_key(pid))
+		if (t->pid == pid)
+			return t;
+	return NULL;
+}
+
+static struct fs_task *fs_task_new(int cpu)
+{
+	struct fs_task *t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+
+	if (!t)
+		return NULL;
+	if (!zalloc_cpumask_var(&t->saved, GFP_KERNEL_ACCOUNT)) {
+		kfree(t);
+		return NULL;
+	}
+	t->pid = get_task_pid(current, PIDTYPE_PID);
+	t->cpu = cpu;
+	hash_add(fs_tasks, &t->node, fs_key(t->pid));
+	return t;
+}
+
+/*
+ * The record of current, with a CPU for it: @want, else the one it is pinned
+ * to, else the one it has because of another listener, else the best for @ls.
+ */
+static struct fs_task *fs_task_get(const struct fs_listener *ls, int want)
+{
+	struct fs_task *t;
+	int cpu = want >= 0 ? want : fs_pinned_cpu();
+
+	mutex_lock(&fs_tasks_lock);
+	t = fs_task_find(task_pid(current));
+	if (cpu < 0 && t && fs_may_run_on(t->cpu))
+		cpu = t->cpu;
+	if (cpu < 0)
+		cpu = fs_choose_cpu(ls);
+	if (!t && cpu >= 0)
+		t = fs_task_new(cpu);
+	if (t) {
+		if (cpu >= 0)
+			t->cpu = cpu;
+		t->users++;
+	}
+	mutex_unlock(&fs_tasks_lock);
+	return t;
+}
+
+/*
+ * Give a task the CPUs back that it had before we bound it, if nobody changed
+ * them since. sched_setaffinity() keeps it inside its cpuset. It fails for
+ * tasks the caller has no right to, which then stay as they are: they belong to
+ * another user and go on as workers of their own listeners.
+ */
+static void fs_task_unbind(struct fs_task *t)
+{
+	struct task_struct *p = get_pid_task(t->pid, PIDTYPE_PID);
+	pid_t nr = pid_vnr(t->pid);
+
+	if (p && nr && t->bound && p->nr_cpus_allowed == 1 &&
+	    cpumask_test_cpu(t->cpu, p->cpus_ptr))
+		fs_sys_setaffinity(nr, t->saved);
+	t->bound = false;
+	if (p)
+		put_task_struct(p);
+}
+
+static void fs_task_put(struct fs_task *t)
+{
+	mutex_lock(&fs_tasks_lock);
+	if (--t->users == 0) {
+		fs_task_unbind(t);
+		hash_del(&t->node);
+		put_pid(t->pid);
+		free_cpumask_var(t->saved);
+		kfree(t);
+	}
+	mutex_unlock(&fs_tasks_lock);
+}
+
+/* Bind current to the CPU of its record. Return: whether it now is. */
+static bool fs_task_bind(struct fs_task *t, int cpu)
+{
+	bool ok;
+
+	mutex_lock(&fs_tasks_lock);
+	cpumask_copy(t->saved, current->cpus_ptr);
+	ok = !set_cpus_allowed_ptr(current, cpumask_of(cpu));
+	if (ok) {
+		t->cpu = cpu;
+		t->bound = true;
+	}
+	mutex_unlock(&fs_tasks_lock);
+	return ok;
+}
+
+/*
+ * The calling task's worker. It stays: only fs_release(), for which our caller's
+ * reference on the file is in the way, removes workers that are alive.
+ */
+static struct fs_worker *fs_worker_find(const struct fs_listener *ls)
+{
+	const struct pid *pid = task_pid(current);
+	struct fs_worker *w;
+
+	rcu_read_lock();
+	hash_for_each_possible_rcu(ls->workers, w, node, fs_key(pid))
+		if (w->pid == pid)
+			break;
+	rcu_read_unlock();
+	return w;
+}
+
+/* Remove a worker; holds ls->lock. */
+static void fs_worker_drop(struct fs_listener *ls, struct fs_worker *w)
+{
+	hash_del_rcu(&w->node);
+	hlist_del_rcu(&w->on_clone);
+	w->clone->nworkers--;
+	WRITE_ONCE(ls->nworkers, ls->nworkers - 1);
+	if (w->clone->lastpid == w->pid)
+		WRITE_ONCE(w->clone->lastpid, NULL);
+	fs_task_put(w->task);
+	kfree_rcu(w, rcu);
+}
+
+static void fs_workers_drop_if(struct fs_listener *ls, bool dead_only)
+{
+	struct hlist_node *tmp;
+	struct fs_worker *w;
+	int i;
+
+	hash_for_each_safe(ls->workers, i, tmp, w, node)
+		if (!dead_only || !fs_pid_alive(w->pid))
+			fs_worker_drop(ls, w);
+}
+
+/** fs_workers_drop() - forget all workers and give them their CPUs back; holds ls->lock */
+void fs_workers_drop(struct fs_listener *ls)
+{
+	fs_workers_drop_if(ls, false);
+}
+
+/* Make current a worker of @ls on @cpu (-1: any); holds ls->lock. */
+static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
+{
+	struct fs_worker *w;
+	struct fs_clone *c;
+
+	fs_workers_drop_if(ls, true);
+	if (ls->nworkers >= FS_MAX_WORKERS)
+		return ERR_PTR(-EUSERS);
+	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
+	if (!w)
+		return ERR_PTR(-ENOMEM);
+	w->task = fs_task_get(ls, cpu);
+	if (!w->task) {
+		kfree(w);
+		return ERR_PTR(-ENOMEM);
+	}
+	c = fs_clone_get(ls, w->task->cpu);
+	if (IS_ERR(c)) {
+		fs_task_put(w->task);
+		kfree(w);
+		return ERR_CAST(c);
+	}
+	w->pid = w->task->pid;
+	w->clone = c;
+	w->retry = jiffies;
+	hash_add_rcu(ls->workers, &w->node, fs_key(w->pid));
+	hlist_add_head_rcu(&w->on_clone, &c->workers);
+	c->nworkers++;
+	WRITE_ONCE(ls->nworkers, ls->nworkers + 1);
+	return w;
+}
+
+/* Let SYNs come, now that a worker of @c is here and runs where it should. */
+static void fs_clone_enliven(struct fs_clone *c)
+{
+	bool persistent = waitqueue_active(&c->sock->wq.wait);
+
+	if (READ_ONCE(c->lastpid) != task_pid(current))
+		WRITE_ONCE(c->lastpid, task_pid(current));
+	if (READ_ONCE(c->last) != jiffies)
+		WRITE_ONCE(c->last, jiffies);
+	/* We do not sleep ourselves, so what waits there is an epoll entry. */
+	if (READ_ONCE(c->persistent) != persistent)
+		WRITE_ONCE(c->persistent, persistent);
+	if (!READ_ONCE(c->live) && !READ_ONCE(c->shared) && !c->stopped)
+		WRITE_ONCE(c->live, true);
+}
+
+/* Move a clone to another CPU with its only worker; holds ls->lock. */
+static bool fs_clone_move(struct fs_clone *c, int cpu)
+{
+	if (c->nworkers != 1 || fs_slot(c->ls, cpu))
+		return false;
+	fs_clone_unpublish(c);
+	WRITE_ONCE(c->cpu, cpu);
+	fs_clone_publish(c);
+	return true;
+}
+
+/*
+ * See that current, worker @w, is allowed on its clone's CPU alone, by binding
+ * it or by moving the clone. Process context, may sleep. Return: whether it is.
+ */
+static bool fs_worker_settle(struct fs_listener *ls, struct fs_worker *w)
+{
+	struct fs_clone *c = w->clone;
+	int cpu = fs_pinned_cpu();
+	bool ok = false;
+
+	if (cpu >= 0 && cpu == READ_ONCE(c->cpu))
+		return true;
+	if (READ_ONCE(c->shared) || time_before(jiffies, w->retry))
+		return false;
+	mutex_lock(&ls->lock);
+	if (cpu >= 0) {
+		ok = fs_clone_move(c, cpu);
+	} else if (READ_ONCE(fs_spawn_mode) == FS_SPAWN_BIND) {
+		fs_workers_drop_if(ls, true);
+		if (!fs_may_run_on(c->cpu)) {
+			cpu = fs_choose_cpu(ls);
+			if (cpu >= 0)
+				fs_clone_move(c, cpu);
+		}
+		ok = ls->nworkers > 1 && fs_may_run_on(c->cpu) && fs_task_bind(w->task, c->cpu);
+	}
+	w->retry = jiffies + (ok ? 0 : msecs_to_jiffies(FS_RETRY_MS));
+	mutex_unlock(&ls->lock);
+	return ok;
+}
+
+/**
+ * fs_worker_clone() - the clone of the calling task, NULL when it is no worker
+ * @ls: the listener
+ *
+ * Process context, may sleep; the caller holds a reference on the listener's
+ * file. Also what tells us that the worker is alive and where it runs.
+ */
+struct fs_clone *fs_worker_clone(struct fs_listener *ls)
+{
+	struct fs_worker *w;
+	struct fs_clone *c;
+
+	rcu_read_lock();
+	c = rcu_dereference(ls->slot[raw_smp_processor_id()]);
+	if (likely(c && READ_ONCE(c->lastpid) == task_pid(current) && READ_ONCE(c->live) &&
+		   current->nr_cpus_allowed == 1)) {
+		rcu_read_unlock();
+		fs_clone_enliven(c);
+		return c;
+	}
+	rcu_read_unlock();
+	w = fs_worker_find(ls);
+	if (!w)
+		return NULL;
+	if (fs_worker_settle(ls, w))
+		fs_clone_enliven(w->clone);
+	return w->clone;
+}
+
+static bool fs_may_be_worker(void)
+{
+	unsigned int mode = READ_ONCE(fs_spawn_mode);
+
+	if (current->flags & (PF_KTHREAD | PF_IO_WORKER | PF_EXITING))
+		return false;
+	return mode == FS_SPAWN_BIND || (mode == FS_SPAWN_PINNED && fs_pinned_cpu() >= 0);
+}
+
+/**
+ * fs_worker_join() - make the calling task a worker if it may be one
+ * @ls: the listener
+ *
+ * Called where the task is about to wait for connections. Process context, may
+ * sleep. Return: its clone, NULL when it has to take the plain kernel's path.
+ */
+struct fs_clone *fs_worker_join(struct fs_listener *ls)
+{
+	struct fs_clone *c = fs_worker_clone(ls);
+	struct fs_worker *w;
+
+	if (c) {
+		/* It polls by itself again: whatever shared its epoll is past. */
+		if (READ_ONCE(c->shared))
+			WRITE_ONCE(c->shared, false);
+		return c;
+	}
+	if (!fs_may_be_worker())
+		return NULL;
+	mutex_lock(&ls->lock);
+	w = ls->dead ? ERR_PTR(-EINVAL) : fs_worker_new(ls, -1);
+	mutex_unlock(&ls->lock);
+	if (IS_ERR(w))
+		return NULL;
+	/* Pinned tasks are where they should be; others are bound when they wake. */
+	if (fs_pinned_cpu() == READ_ONCE(w->clone->cpu))
+		fs_clone_enliven(w->clone);
+	return w->clone;
+}
+
+/**
+ * fs_worker_spawn() - make the calling task a worker on a CPU of its choice
+ * @ls: the listener
+ * @cpu: the CPU, -1: choose one
+ *
+ * The explicit form (FSOCKET_IOC_SPAWN_LISTEN). Process context, may sleep.
+ * Return: 0; -EOPNOTSUPP: switched off; -EINVAL: no such CPU, offline, not
+ * allowed for the task, or mode 1 and the task is not bound to one CPU; -EBUSY:
+ * the task already waits on another CPU's clone; -ENOMEM, -EUSERS.
+ */
+int fs_worker_spawn(struct fs_listener *ls, int cpu)
+{
+	unsigned int mode = READ_ONCE(fs_spawn_mode);
+	struct fs_worker *w;
+	int err = 0;
+
+	if (mode == FS_SPAWN_OFF)
+		return -EOPNOTSUPP;
+	if (cpu < -1 || cpu >= (int)nr_cpu_ids || (cpu >= 0 && !fs_may_run_on(cpu)))
+		return -EINVAL;
+	if (!fs_may_be_worker()) {
+		pr_notice_ratelimited("Fastsocket: enable_listen_spawn=1: bind the task to one CPU before SPAWN_LISTEN\n");
+		return -EINVAL;
+	}
+	mutex_lock(&ls->lock);
+	w = fs_worker_find(ls);
+	if (!w)
+		w = fs_worker_new(ls, cpu);
+	if (IS_ERR(w)) {
+		err = PTR_ERR(w);
+	} else if (cpu >= 0 && w->clone->cpu != cpu && !fs_clone_move(w->clone, cpu)) {
+		err = -EBUSY;
+	} else if (fs_pinned_cpu() != w->clone->cpu && !fs_task_bind(w->task, w->clone->cpu)) {
+		err = -EINVAL;
+	} else {
+		fs_clone_enliven(w->clone);
+	}
+	mutex_unlock(&ls->lock);
+	return err;
+}
+
+/**
+ * fs_clone_unshare() - a task that is no worker has accepted from @c
+ *
+ * So several tasks share its poll entry, and locality is not theirs to have:
+ * no more SYNs for it, and its workers get their CPUs back. Process context.
+ */
+void fs_clone_unshare(struct fs_clone *c)
+{
+	struct fs_worker *w;
+
+	mutex_lock(&c->ls->lock);
+	WRITE_ONCE(c->shared, true);
+	WRITE_ONCE(c->live, false);
+	hlist_for_each_entry(w, &c->workers, on_clone) {
+		mutex_lock(&fs_tasks_lock);
+		fs_task_unbind(w->task);
+		mutex_unlock(&fs_tasks_lock);
+	}
+	mutex_unlock(&c->ls->lock);
+}
