@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fastsocket_main.c - parameters, /dev/fastsocket, load and unload
+ * Parameters, /dev/fastsocket, load and unload
  *
  * The device gives nobody anything that the same process could not do with its
  * own sockets, so everybody may open it: SOCKET, LISTEN, ACCEPT, CLOSE and

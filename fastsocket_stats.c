@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fastsocket_stats.c - counters, /proc/net/fsocket_stats, /proc/net/fsocket_listeners
+ * Counters, /proc/net/fsocket_stats, /proc/net/fsocket_listeners
  *
  * Counters are per CPU and per network namespace: nobody else's line is
  * written on the fast path and nobody sees another namespace's figures.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fastsocket_sys.c - the system calls behind the ioctls of /dev/fastsocket
+ * The system calls behind the ioctls of /dev/fastsocket
  *
  * An ioctl must do what the system call of the same name does: the limits, the
  * LSM hooks, the errno. The kernel keeps that in __sys_listen() and its
@@ -36,8 +36,10 @@ static void *fs_address_of(const char *name)
 	};
 	void *addr;
 
-	if (register_kprobe(&kp))
+	if (register_kprobe(&kp)) {
+		pr_notice("%s is not in this kernel, the ioctl that needs it is off\n", name);
 		return NULL;
+	}
 	/* The entry, or behind its ENDBR: a direct call may go to either. */
 	addr = kp.addr;
 	unregister_kprobe(&kp);
@@ -51,9 +53,6 @@ static void *fs_address_of(const char *name)
 		if (addr) {						\
 			static_call_update(call, addr);			\
 			(have) = true;					\
-		} else {						\
-			pr_notice("%s is not in this kernel, the ioctl that needs it is off\n", \
-				  symbol);				\
 		}							\
 	} while (0)
 

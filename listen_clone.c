@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * listen_clone.c - clones: creation, SYN and handshake in softirq, rescue
+ * Clones: creation, SYN and handshake in softirq, rescue
  *
  * A clone is a TCP socket in state TCP_LISTEN that was never bound and is in no
  * hash table: nobody can find it, conflict with it or see it in /proc/net/tcp.
@@ -28,12 +28,16 @@
 
 /* How often a clone with pending connections is looked at. */
 #define FS_WATCH_MS	20
-/* A connection this old goes to others if one of them is idle ... */
-#define FS_SOFT_MS	20
+/*
+ * A connection this old goes to others if one of them is idle: when its worker
+ * sleeps over something else, when its worker is running or waits for the CPU ...
+ */
+#define FS_ASLEEP_MS	20
+#define FS_RUNNING_MS	100
 /* ... and this old in any case. */
 #define FS_HARD_MS	400
 /* A worker without epoll that was not seen for so long is doing other work. */
-#define FS_AWAY_MS	8
+#define FS_AWAY_MS	20
 
 /**
  * fs_listener_of() - the attached listener behind @sk, or NULL
@@ -53,7 +57,7 @@ struct fs_listener *fs_listener_of(const struct sock *sk)
 }
 
 /* Jiffies since the oldest connection in @c's accept queue was established. */
-static unsigned long fs_oldest(struct fs_clone *c)
+static unsigned long fs_oldest(const struct fs_clone *c)
 {
 	struct request_sock_queue *q = fs_queue(c->sk);
 	struct request_sock *req;
@@ -70,19 +74,29 @@ static unsigned long fs_oldest(struct fs_clone *c)
 
 static bool fs_has_waiter(const struct fs_clone *c)
 {
+	/* No barrier: a hint, and the watch makes up for a wrong one. */
 	return waitqueue_active(&c->sock->wq.wait);
 }
 
-/* Is the worker seen last on @c asleep with nothing to do? Under RCU. */
-static bool fs_clone_idle(const struct fs_clone *c)
+/* Is the worker seen last on @c asleep? Under RCU. */
+static bool fs_worker_asleep(const struct fs_clone *c)
 {
 	struct pid *pid = READ_ONCE(c->lastpid);
-	struct task_struct *p;
+	struct task_struct *p = pid ? pid_task(pid, PIDTYPE_PID) : NULL;
 
-	if (fs_pending(c->sk) || !fs_has_waiter(c) || !pid)
-		return false;
-	p = pid_task(pid, PIDTYPE_PID);
 	return p && !task_is_running(p);
+}
+
+/* Does it sleep because it has nothing to do? Under RCU. */
+static bool fs_clone_idle(const struct fs_clone *c)
+{
+	return !fs_pending(c->sk) && fs_has_waiter(c) && fs_worker_asleep(c);
+}
+
+/* How long a connection in @c may wait while others are idle. Under RCU. */
+static unsigned long fs_patience(const struct fs_clone *c)
+{
+	return msecs_to_jiffies(fs_worker_asleep(c) ? FS_ASLEEP_MS : FS_RUNNING_MS);
 }
 
 /* Would somebody else fetch a connection sooner than @c? Under RCU. */
@@ -90,6 +104,7 @@ static bool fs_idle_elsewhere(const struct fs_clone *c)
 {
 	struct fs_clone *o;
 
+	/* No barrier: a hint, as in fs_has_waiter(). */
 	if (waitqueue_active(&c->ls->sock->wq.wait))
 		return true;
 	list_for_each_entry_rcu(o, &c->ls->clones, node)
@@ -149,8 +164,35 @@ unsigned int fs_clone_drain(struct fs_clone *c)
 		fs_count_n(c->ls->fn, FS_DRAINED, n);
 	/* One wake-up each, as if they had arrived there; a crowd needs no more. */
 	for (i = 0; i < min(n, 2 * nr_cpu_ids); i++)
-		READ_ONCE(sk->sk_data_ready)(sk);
+		sk->sk_data_ready(sk);
 	return n;
+}
+
+/*
+ * Has the head of the queue been there for a whole round of the watch? After a
+ * pause of the (virtual) CPU the timer runs before the worker has had a chance:
+ * age alone does not tell.
+ */
+static bool fs_head_stays(struct fs_clone *c)
+{
+	const struct request_sock *head = READ_ONCE(fs_queue(c->sk)->rskq_accept_head);
+	bool stays = head && head == c->seen;
+
+	c->seen = head;
+	return stays;
+}
+
+static bool fs_must_drain(struct fs_clone *c)
+{
+	unsigned long age;
+
+	if (fs_clone_gone(c))
+		return true;
+	if (!fs_head_stays(c))
+		return false;
+	age = fs_oldest(c);
+	return age >= msecs_to_jiffies(FS_HARD_MS) ||
+	       (age >= fs_patience(c) && fs_idle_elsewhere(c));
 }
 
 /*
@@ -161,7 +203,6 @@ unsigned int fs_clone_drain(struct fs_clone *c)
 static void fs_watch(struct timer_list *t)
 {
 	struct fs_clone *c = from_timer(c, t, timer);
-	unsigned long age;
 
 	if (!fs_pending(c->sk)) {
 		/* Pairs with fs_clone_data_ready(): one of us sees the other. */
@@ -171,9 +212,7 @@ static void fs_watch(struct timer_list *t)
 		WRITE_ONCE(c->watching, true);
 	}
 	rcu_read_lock();
-	age = fs_oldest(c);
-	if (fs_clone_gone(c) || age >= msecs_to_jiffies(FS_HARD_MS) ||
-	    (age >= msecs_to_jiffies(FS_SOFT_MS) && fs_idle_elsewhere(c))) {
+	if (fs_must_drain(c)) {
 		WRITE_ONCE(c->live, false);
 		fs_clone_drain(c);
 	}
@@ -238,7 +277,8 @@ static void fs_clone_sync(struct sock *to, const struct sock *from)
 	to->sk_max_ack_backlog = READ_ONCE(from->sk_max_ack_backlog);
 	to->sk_txrehash = READ_ONCE(from->sk_txrehash);
 	to->sk_ipv6only = from->sk_ipv6only;
-	sock_valbool_flag(to, SOCK_LOCALROUTE, sock_flag(from, SOCK_LOCALROUTE));
+	if (unlikely(sock_flag(to, SOCK_LOCALROUTE) != sock_flag(from, SOCK_LOCALROUTE)))
+		sock_valbool_flag(to, SOCK_LOCALROUTE, sock_flag(from, SOCK_LOCALROUTE));
 
 	inet->tos = oinet->tos;
 	inet->uc_ttl = oinet->uc_ttl;
@@ -301,8 +341,7 @@ static enum fs_stat fs_clone_obstacle(const struct fs_clone *c)
 	if (!READ_ONCE(c->live) || (READ_ONCE(c->persistent) && !fs_has_waiter(c)))
 		return FS_STALLED;
 	if (fs_pending(c->sk)) {
-		if (fs_oldest((struct fs_clone *)c) >= msecs_to_jiffies(FS_SOFT_MS) &&
-		    fs_idle_elsewhere(c))
+		if (fs_oldest(c) >= fs_patience(c) && fs_idle_elsewhere(c))
 			return FS_BUSY;
 	} else if (!READ_ONCE(c->persistent) && !fs_has_waiter(c) &&
 		   time_after(jiffies, READ_ONCE(c->last) + msecs_to_jiffies(FS_AWAY_MS)) &&
@@ -444,8 +483,9 @@ int fs_conn_request(struct sock *sk, struct sk_buff *skb)
 	struct fs_clone *c;
 	int err, drops;
 
-	if (WARN_ON_ONCE(!ls))
-		return -EINVAL;	/* the caller answers with a reset */
+	/* Unhooked between our caller's look at the operations and ours. */
+	if (unlikely(!ls))
+		return READ_ONCE(inet_csk(sk)->icsk_af_ops)->conn_request(sk, skb);
 	if (unlikely(ls->sk != sk))
 		return ls->orig_af_ops->conn_request(sk, skb);
 	c = fs_pick_clone(ls, &why);
@@ -493,10 +533,16 @@ void fs_unhook_child(const struct fs_listener *ls, struct sock *child)
 
 /**
  * fs_syn_recv_sock() - the handshake is complete: make the child
+ * @sk: a clone or the listener itself; the child descends from the listener
+ * @skb: the last segment of the handshake
+ * @req: the request socket
+ * @dst: a route, or NULL; consumed
+ * @req_unhash: @req, or NULL with a SYN cookie
+ * @own_req: set to whether this call has made the connection
+ * @opt_child_init: for v4-mapped children
  *
- * inet_connection_sock_af_ops.syn_recv_sock; softirq, under RCU. @sk is a clone
- * or the listener itself; the child always descends from the listener. Returns
- * it locked, as the original does.
+ * inet_connection_sock_af_ops.syn_recv_sock; softirq, under RCU. Return: the
+ * child, locked, as the original does, or NULL.
  */
 struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
 			      struct request_sock *req, struct dst_entry *dst,
@@ -507,8 +553,10 @@ struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
 	struct fs_listener *ls = fs_listener_of(sk);
 	struct sock *child;
 
-	if (WARN_ON_ONCE(!ls))
-		return NULL;
+	/* Unhooked meanwhile. From a clone nothing can be made: it has no port. */
+	if (unlikely(!ls))
+		return READ_ONCE(inet_csk(sk)->icsk_af_ops)->syn_recv_sock(sk, skb, req, dst,
+				req_unhash, own_req, opt_child_init);
 	if (unlikely(!fs_accept_room(ls, sk))) {
 		fs_overflow(ls->sk);
 		dst_release(dst);
@@ -542,6 +590,7 @@ void fs_clone_start(struct fs_clone *c)
 		inet_csk_delack_init(sk);
 		sock_set_flag(sk, SOCK_RCU_FREE);
 		fs_clone_sync(sk, c->ls->sk);
+		/* As inet_sk_state_store(): the queue first, then the state. */
 		smp_store_release(&sk->sk_state, TCP_LISTEN);
 	}
 	release_sock(sk);
@@ -591,7 +640,9 @@ static int fs_clone_socket(struct fs_clone *c)
 }
 
 /**
- * fs_clone_get() - the clone of @ls for @cpu, made if there is none
+ * fs_clone_get() - the clone of a listener for a CPU, made if there is none
+ * @ls: the listener
+ * @cpu: the CPU
  *
  * Process context, holds ls->lock, may sleep. Memory is charged to the calling
  * task's memory cgroup. Return: the clone or an ERR_PTR().

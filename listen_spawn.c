@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * listen_spawn.c - attach a listener, the socket operations, release
+ * Attach a listener, the socket operations, release
  *
  * Two things of a listener are replaced, each by an install and a remove
  * function that stand side by side:
@@ -14,9 +14,11 @@
 #define pr_fmt(fmt) "Fastsocket: " fmt
 
 #include <linux/file.h>
+#include <linux/kmemleak.h>
 #include <linux/module.h>
 #include <linux/net.h>
 #include <linux/rculist.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -29,24 +31,35 @@
 
 /**
  * struct fs_family - our operations for one address family
- * @ops: what attached sockets have; immutable once @stock is set
- * @stock: the kernel's operations that @ops derives from; set once, under
- *	fs_family_lock, NULL until the first socket of the family is attached
+ * @ops: what attached sockets have; see below
+ * @stock: the kernel's operations that @ops derives from
  * @af_ops: the kernel's icsk_af_ops of a fresh socket
  * @data_ready: the kernel's sk_data_ready of a fresh socket
  *
- * A socket that differs from a fresh one belongs to somebody else already
- * (MPTCP, SMC, another module) and is left alone.
+ * Made under fs_family_lock when the first socket of the family is attached,
+ * constant from then until unload. A socket that differs from a fresh one
+ * belongs to somebody else already (MPTCP, SMC, another module) and is left
+ * alone.
+ *
+ * @ops names the owner of @stock, not this module: do_accept() gives every new
+ * socket the listener's operations and counts a reference to their owner, which
+ * would be a cache line shared by all CPUs, twice per connection. The listener
+ * holds the module instead, and accept() puts @stock into the new socket. One
+ * case is left: an accept() that an LSM denies leaves the new socket to a
+ * delayed fput(), which may run when the listener is gone. For it the structure
+ * is never freed; fs_family_retire() makes @ops equal to @stock at unload.
  */
 struct fs_family {
-	struct proto_ops ops;
+	struct proto_ops ops;	/* not const: a copy that we change */
 	const struct proto_ops *stock;
 	const struct inet_connection_sock_af_ops *af_ops;
 	void (*data_ready)(struct sock *sk);
 };
 
-static struct fs_family fs_inet, fs_inet6;
+static struct fs_family *fs_inet, *fs_inet6;
 static DEFINE_MUTEX(fs_family_lock);
+
+static int fs_release(struct socket *sock);
 
 /* Frees listeners; a queue of our own, so that unload can wait for it. */
 static struct workqueue_struct *fs_wq;
@@ -56,16 +69,19 @@ static struct fs_family *fs_family_of_ops(const struct proto_ops *ops)
 	return container_of(ops, struct fs_family, ops);
 }
 
-/** fs_attached() - does @sock have our operations? Any context */
+/**
+ * fs_attached() - does a socket have our operations?
+ * @sock: any socket; any context
+ */
 bool fs_attached(const struct socket *sock)
 {
-	const struct proto_ops *ops = READ_ONCE(sock->ops);
-
-	return ops == &fs_inet.ops || ops == &fs_inet6.ops;
+	/* Any proto_ops: release is there in all of them. */
+	return READ_ONCE(sock->ops)->release == fs_release;
 }
 
 /**
- * fs_can_attach() - is @sock a TCP socket of a kind that we handle?
+ * fs_can_attach() - is this a TCP socket of a kind that we handle?
+ * @sock: any socket; any context
  *
  * MPTCP sockets have another protocol number.
  */
@@ -122,7 +138,8 @@ static void fs_wake_clones(struct fs_listener *ls)
 /*
  * sk_data_ready, sk_state_change and sk_error_report of the listener; softirq or
  * process context. A child in the middle of its creation may call them too, for
- * which only the kernel's own function is meant.
+ * which only the kernel's own function is meant. No listener any more: its file
+ * is being released, nobody is left to wake.
  */
 static void fs_data_ready(struct sock *sk)
 {
@@ -130,7 +147,7 @@ static void fs_data_ready(struct sock *sk)
 
 	rcu_read_lock();
 	ls = fs_listener_find_rcu(sk);
-	if (!WARN_ON_ONCE(!ls)) {
+	if (ls) {
 		ls->data_ready(sk);
 		if (ls->sk == sk)
 			fs_wake_clones(ls);
@@ -152,7 +169,7 @@ static void fs_state_change(struct sock *sk)
 
 	rcu_read_lock();
 	ls = fs_listener_find_rcu(sk);
-	if (!WARN_ON_ONCE(!ls)) {
+	if (ls) {
 		ls->state_change(sk);
 		if (ls->sk == sk)
 			fs_wake_clones_all(ls);
@@ -166,7 +183,7 @@ static void fs_error_report(struct sock *sk)
 
 	rcu_read_lock();
 	ls = fs_listener_find_rcu(sk);
-	if (!WARN_ON_ONCE(!ls)) {
+	if (ls) {
 		ls->error_report(sk);
 		if (ls->sk == sk)
 			fs_wake_clones_all(ls);
@@ -327,6 +344,8 @@ static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t 
 			 unsigned int optlen)
 {
 	if (level == SOL_TCP && optname == TCP_ULP) {
+		if ((1 << inet_sk_state_load(sock->sk)) & (TCPF_LISTEN | TCPF_CLOSE))
+			return -ENOTCONN;	/* as kTLS says */
 		pr_notice_ratelimited("TCP_ULP on an attached listener: use a new socket\n");
 		return -EOPNOTSUPP;
 	}
@@ -413,10 +432,7 @@ static int fs_accept_clone(struct fs_clone *c, struct socket *newsock, int flags
 	return err == -EINVAL ? -EAGAIN : err;
 }
 
-/*
- * Take turns when both queues have something, so that neither starves. What is
- * left in the other queue woke somebody who may be us: say it again.
- */
+/* Take turns when both queues have something, so that neither starves. */
 static int fs_accept_worker(struct fs_listener *ls, struct fs_clone *c, struct socket *newsock,
 			    int flags, bool kern)
 {
@@ -424,8 +440,11 @@ static int fs_accept_worker(struct fs_listener *ls, struct fs_clone *c, struct s
 
 	if (fs_pending(ls->sk) && (!fs_pending(c->sk) || (c->turn++ & 1)))
 		err = fs_accept_global(ls, newsock, flags, kern);
-	if (err == -EAGAIN)
+	if (err == -EAGAIN) {
 		err = fs_accept_clone(c, newsock, flags, kern);
+		if (unlikely(!err && READ_ONCE(c->stolen)))
+			WRITE_ONCE(c->stolen, c->stolen - 1);
+	}
 	if (err == -EAGAIN)
 		err = fs_accept_global(ls, newsock, flags, kern);
 	return err;
@@ -442,8 +461,8 @@ static int fs_accept_other(struct fs_listener *ls, struct socket *newsock, int f
 	if (!c)
 		return err;
 	err = fs_accept_clone(c, newsock, flags, kern);
-	if (!err && !READ_ONCE(c->shared) && !(current->flags & PF_EXITING))
-		fs_clone_unshare(c);
+	if (!err)
+		fs_clone_stolen(c);
 	return err;
 }
 
@@ -487,20 +506,10 @@ static int fs_accept_block(struct fs_listener *ls, struct fs_clone *c, struct so
 	}
 	/* We may have used up a wake-up that was for the other queue. */
 	if (fs_pending(ls->sk))
-		READ_ONCE(ls->sk->sk_data_ready)(ls->sk);
+		fs_data_ready(ls->sk);
 	else if (fs_pending(c->sk))
 		c->data_ready(c->sk);
 	return err;
-}
-
-/* The new socket is the kernel's: it lives on when listener and module are gone. */
-static void fs_unhook_newsock(struct socket *newsock, const struct proto_ops *stock)
-{
-	if (!newsock->ops)
-		return;		/* kernel_accept() sets them afterwards */
-	__module_get(stock->owner);
-	newsock->ops = stock;
-	module_put(THIS_MODULE);
 }
 
 static int fs_accept(struct socket *sock, struct socket *newsock, int flags, bool kern)
@@ -510,7 +519,12 @@ static int fs_accept(struct socket *sock, struct socket *newsock, int flags, boo
 	struct fs_clone *c;
 	int err;
 
-	fs_unhook_newsock(newsock, stock);
+	/*
+	 * The new socket is the kernel's: it lives on when the listener and the
+	 * module are gone. (kernel_accept() sets its operations afterwards.)
+	 */
+	if (newsock->ops)
+		newsock->ops = stock;
 	if (!fs_listening(ls))
 		return stock->accept(sock, newsock, flags, kern);
 	c = fs_worker_clone(ls);
@@ -537,16 +551,11 @@ static void fs_free_work(struct work_struct *work)
 /*
  * The end of an attached listener: the last reference on its file is gone, so
  * no system call is inside our operations. What its clones have pending goes to
- * its own queue first and meets the fate it would have met there. The module
- * reference of sock->ops is dropped by __sock_release() after we return.
+ * its own queue first and meets the fate it would have met there.
  */
 static void fs_detach(struct fs_listener *ls)
 {
 	struct fs_clone *c;
-
-	mutex_lock(&ls->fn->lock);
-	list_del_rcu(&ls->node);
-	mutex_unlock(&ls->fn->lock);
 
 	mutex_lock(&ls->lock);
 	ls->dead = true;
@@ -559,6 +568,10 @@ static void fs_detach(struct fs_listener *ls)
 	fs_workers_drop(ls);
 	fs_unhook(ls);
 	mutex_unlock(&ls->lock);
+
+	mutex_lock(&ls->fn->lock);
+	list_del_rcu(&ls->node);
+	mutex_unlock(&ls->fn->lock);
 }
 
 static int fs_release(struct socket *sock)
@@ -574,21 +587,29 @@ static int fs_release(struct socket *sock)
 	if (ls)
 		fs_detach(ls);
 	err = stock->release(sock);
-	if (ls)
+	if (ls) {
 		queue_rcu_work(fs_wq, &ls->free);
+		/* fs_listen_exit() waits until we have returned. */
+		module_put(THIS_MODULE);
+	}
 	return err;
 }
 
 /* Learn the kernel's operations from a fresh socket. Holds fs_family_lock. */
-static int fs_family_learn(struct fs_family *f, int family)
+static struct fs_family *fs_family_new(int family)
 {
+	struct fs_family *f = kzalloc(sizeof(*f), GFP_KERNEL);
 	struct socket *sock;
-	int err = sock_create_kern(&init_net, family, SOCK_STREAM, IPPROTO_TCP, &sock);
+	int err;
 
-	if (err)
-		return err;
+	if (!f)
+		return ERR_PTR(-ENOMEM);
+	err = sock_create_kern(&init_net, family, SOCK_STREAM, IPPROTO_TCP, &sock);
+	if (err) {
+		kfree(f);
+		return ERR_PTR(err);
+	}
 	f->ops = *sock->ops;
-	f->ops.owner = THIS_MODULE;
 	f->ops.release = fs_release;
 	f->ops.connect = fs_connect;
 	f->ops.accept = fs_accept;
@@ -600,19 +621,35 @@ static int fs_family_learn(struct fs_family *f, int family)
 	f->data_ready = sock->sk->sk_data_ready;
 	f->stock = sock->ops;
 	sock_release(sock);
-	return 0;
+	return f;
+}
+
+/* Undo it at unload. See struct fs_family for why the memory stays. */
+static void fs_family_retire(struct fs_family *f)
+{
+	if (!f)
+		return;
+	WRITE_ONCE(f->ops.release, f->stock->release);
+	WRITE_ONCE(f->ops.connect, f->stock->connect);
+	WRITE_ONCE(f->ops.accept, f->stock->accept);
+	WRITE_ONCE(f->ops.poll, f->stock->poll);
+	WRITE_ONCE(f->ops.listen, f->stock->listen);
+	WRITE_ONCE(f->ops.shutdown, f->stock->shutdown);
+	WRITE_ONCE(f->ops.setsockopt, f->stock->setsockopt);
+	kmemleak_not_leak(f);
 }
 
 static struct fs_family *fs_family_get(int family)
 {
-	struct fs_family *f = family == AF_INET6 ? &fs_inet6 : &fs_inet;
-	int err = 0;
+	struct fs_family **slot = family == AF_INET6 ? &fs_inet6 : &fs_inet;
+	struct fs_family *f;
 
 	mutex_lock(&fs_family_lock);
-	if (!f->stock)
-		err = fs_family_learn(f, family);
+	f = *slot ? *slot : fs_family_new(family);
+	if (!IS_ERR(f))
+		*slot = f;
 	mutex_unlock(&fs_family_lock);
-	return err ? ERR_PTR(err) : f;
+	return f;
 }
 
 static struct fs_listener *fs_listener_new(struct socket *sock, const struct fs_family *f)
@@ -663,9 +700,9 @@ static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_
 	mutex_lock(&ls->lock);
 	fs_hook(ls);
 	mutex_unlock(&ls->lock);
-	/* As __sock_create() and __sock_release() count: one for the owner of ops. */
+	/* Until fs_release(); the caller's open device keeps us there until now. */
 	__module_get(THIS_MODULE);
-	module_put(f->stock->owner);
+	/* Whoever sees our operations finds the listener in the list. */
 	smp_store_release(&sock->ops, &f->ops);
 	return 0;
 }
@@ -769,7 +806,9 @@ static void fs_clone_show(struct seq_file *m, const struct fs_clone *c, bool pid
 }
 
 /**
- * fs_listener_show() - the lines of @ls in /proc/net/fsocket_listeners
+ * fs_listener_show() - the lines of a listener in /proc/net/fsocket_listeners
+ * @m: the file
+ * @ls: the listener
  *
  * Process context; the caller holds ls->fn->lock, which keeps @ls there.
  */
@@ -797,10 +836,15 @@ int fs_listen_init(void)
 /**
  * fs_listen_exit() - at unload; nothing is attached any more
  *
- * Softirqs may still be inside our functions and listeners wait to be freed.
+ * A task may be on its way out of fs_release(), softirqs may still be inside our
+ * functions, and listeners wait to be freed.
  */
 void fs_listen_exit(void)
 {
+	fs_family_retire(fs_inet);
+	fs_family_retire(fs_inet6);
+	if (fs_inet || fs_inet6)
+		synchronize_rcu_tasks();
 	synchronize_net();
 	rcu_barrier();
 	destroy_workqueue(fs_wq);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * listen_worker.c - which task is the worker of which clone, CPU affinity
+ * Which task is the worker of which clone, CPU affinity
  *
  * A task becomes a worker of a listener when it waits for connections: when it
  * polls the listener, or is about to sleep in accept(). Its poll entries are
@@ -26,6 +26,12 @@
 
 /* How long fs_worker_settle() rests after it could not do anything. */
 #define FS_RETRY_MS	100
+
+/*
+ * A connection that another task took counts two, one that a worker took minus
+ * one; at this balance a clone counts as shared.
+ */
+#define FS_SHARED_AFTER	8
 
 #define FS_TASK_BITS	8
 
@@ -205,7 +211,7 @@ static void fs_worker_drop(struct fs_listener *ls, struct fs_worker *w)
 {
 	hash_del_rcu(&w->node);
 	hlist_del_rcu(&w->on_clone);
-	w->clone->nworkers--;
+	WRITE_ONCE(w->clone->nworkers, w->clone->nworkers - 1);
 	WRITE_ONCE(ls->nworkers, ls->nworkers - 1);
 	if (w->clone->lastpid == w->pid)
 		WRITE_ONCE(w->clone->lastpid, NULL);
@@ -258,21 +264,42 @@ static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
 	w->retry = jiffies;
 	hash_add_rcu(ls->workers, &w->node, fs_key(w->pid));
 	hlist_add_head_rcu(&w->on_clone, &c->workers);
-	c->nworkers++;
+	WRITE_ONCE(c->nworkers, c->nworkers + 1);
 	WRITE_ONCE(ls->nworkers, ls->nworkers + 1);
 	return w;
+}
+
+/*
+ * Does current wait for @c in epoll, whose entry is in the wait queue also while
+ * current runs? With several workers all must be in the queue for that: those of
+ * poll() and accept() are there only while they sleep.
+ */
+static bool fs_waits_in_epoll(const struct fs_clone *c)
+{
+	struct wait_queue_head *wq = &c->sock->wq.wait;
+	struct wait_queue_entry *e;
+	unsigned int n = 0;
+
+	/* No barrier: a hint. */
+	if (likely(READ_ONCE(c->nworkers) < 2))
+		return waitqueue_active(wq);
+	spin_lock_irq(&wq->lock);
+	list_for_each_entry(e, &wq->head, entry)
+		n++;
+	spin_unlock_irq(&wq->lock);
+	return n >= READ_ONCE(c->nworkers);
 }
 
 /* Let SYNs come, now that a worker of @c is here and runs where it should. */
 static void fs_clone_enliven(struct fs_clone *c)
 {
-	bool persistent = waitqueue_active(&c->sock->wq.wait);
+	bool persistent = fs_waits_in_epoll(c);
+	unsigned long now = jiffies;
 
 	if (READ_ONCE(c->lastpid) != task_pid(current))
 		WRITE_ONCE(c->lastpid, task_pid(current));
-	if (READ_ONCE(c->last) != jiffies)
-		WRITE_ONCE(c->last, jiffies);
-	/* We do not sleep ourselves, so what waits there is an epoll entry. */
+	if (READ_ONCE(c->last) != now)
+		WRITE_ONCE(c->last, now);
 	if (READ_ONCE(c->persistent) != persistent)
 		WRITE_ONCE(c->persistent, persistent);
 	if (!READ_ONCE(c->live) && !READ_ONCE(c->shared) && !c->stopped)
@@ -373,8 +400,10 @@ struct fs_clone *fs_worker_join(struct fs_listener *ls)
 
 	if (c) {
 		/* It polls by itself again: whatever shared its epoll is past. */
-		if (READ_ONCE(c->shared))
+		if (READ_ONCE(c->shared)) {
+			WRITE_ONCE(c->stolen, 0);
 			WRITE_ONCE(c->shared, false);
+		}
 		return c;
 	}
 	if (!fs_may_be_worker())
@@ -418,29 +447,34 @@ int fs_worker_spawn(struct fs_listener *ls, int cpu)
 	w = fs_worker_find(ls);
 	if (!w)
 		w = fs_worker_new(ls, cpu);
-	if (IS_ERR(w)) {
+	if (IS_ERR(w))
 		err = PTR_ERR(w);
-	} else if (cpu >= 0 && w->clone->cpu != cpu && !fs_clone_move(w->clone, cpu)) {
+	else if (cpu >= 0 && w->clone->cpu != cpu && !fs_clone_move(w->clone, cpu))
 		err = -EBUSY;
-	} else if (fs_pinned_cpu() != w->clone->cpu && !fs_task_bind(w->task, w->clone->cpu)) {
+	else if (fs_pinned_cpu() != w->clone->cpu &&
+		 (!fs_may_run_on(w->clone->cpu) || !fs_task_bind(w->task, w->clone->cpu)))
 		err = -EINVAL;
-	} else {
+	else
 		fs_clone_enliven(w->clone);
-	}
 	mutex_unlock(&ls->lock);
 	return err;
 }
 
 /**
- * fs_clone_unshare() - a task that is no worker has accepted from @c
+ * fs_clone_stolen() - a task that is no worker has accepted from a clone
+ * @c: the clone
  *
- * So several tasks share its poll entry, and locality is not theirs to have:
- * no more SYNs for it, and its workers get their CPUs back. Process context.
+ * When that goes on, several tasks share its poll entry, and locality is not
+ * theirs to have: no more SYNs for it, and its workers get their CPUs back.
+ * Process context, may sleep.
  */
-void fs_clone_unshare(struct fs_clone *c)
+void fs_clone_stolen(struct fs_clone *c)
 {
 	struct fs_worker *w;
 
+	WRITE_ONCE(c->stolen, c->stolen + 2);
+	if (c->stolen < FS_SHARED_AFTER || READ_ONCE(c->shared))
+		return;
 	mutex_lock(&c->ls->lock);
 	WRITE_ONCE(c->shared, true);
 	WRITE_ONCE(c->live, false);

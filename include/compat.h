@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * compat.h - what differs between the kernels we support
+ * What differs between the kernels we support
  *
  * The core is written for one kernel interface and never looks at a version
  * number; this is the only file that knows about differences. Tested: the 6.1

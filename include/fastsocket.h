@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * fastsocket.h - what the files of the module share
+ * What the files of the module share
  *
  * fastsocket_main.c   parameters, /dev/fastsocket, load and unload
  * fastsocket_sys.c    the system calls behind the ioctls
@@ -78,7 +78,7 @@ struct fs_stats {
  */
 struct fs_net {
 	struct fs_stats __percpu *stats;
-	struct mutex lock;
+	struct mutex lock;	/* @listeners */
 	struct list_head listeners;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * listen_spawn.h - one local listener per CPU behind every attached listener
+ * One local listener per CPU behind every attached listener
  *
  * Why it exists: a listener has one accept queue, so the CPU that handles a SYN
  * and the CPU that accepts the connection meet by chance, and all CPUs write
@@ -47,13 +47,15 @@ struct fs_listener;
  * @node: in @ls->clones; added under @ls->lock, walked under RCU, never removed
  *	before the listener's release
  * @workers: fs_worker.on_clone; changed under @ls->lock, walked under RCU
- * @nworkers: length of @workers; under @ls->lock
+ * @nworkers: length of @workers; under @ls->lock, read without
  * @live: SYNs may come. Set by a worker in its own context, cleared by the
  *	watch; a plain flag, a late reader costs a detour
  * @persistent: its workers wait in epoll, so an empty wait queue means that
  *	nobody polls any more; a hint like @live
  * @shared: tasks that are no workers accept from it (one epoll for several
- *	threads): it stays off until a task polls it anew
+ *	threads): it stays off until a worker polls it anew
+ * @stolen: the balance that leads to @shared; a hint
+ * @seen: head of the accept queue at the last run of the watch, to compare
  * @watching: @timer is pending or about to be; written in softirq
  * @stopped: @sk does not listen (any more); under @ls->lock
  * @turn: alternates between the two queues; a hint
@@ -83,9 +85,11 @@ struct fs_clone {
 	bool shared;
 	bool watching;
 	u8 turn;
+	unsigned int stolen;
 	struct pid *lastpid;
 	unsigned long last;
 	atomic_long_t accepts;
+	const struct request_sock *seen;
 	struct timer_list timer;
 };
 
@@ -224,7 +228,7 @@ struct fs_clone *fs_worker_clone(struct fs_listener *ls);
 struct fs_clone *fs_worker_join(struct fs_listener *ls);
 int fs_worker_spawn(struct fs_listener *ls, int cpu);
 void fs_workers_drop(struct fs_listener *ls);
-void fs_clone_unshare(struct fs_clone *c);
+void fs_clone_stolen(struct fs_clone *c);
 bool fs_pid_alive(struct pid *pid);
 
 #endif /* _FASTSOCKET_LISTEN_SPAWN_H */
