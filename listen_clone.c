@@ -39,23 +39,6 @@
 /* A worker without epoll that was not seen for so long is doing other work. */
 #define FS_AWAY_MS	20
 
-/**
- * fs_listener_of() - the attached listener behind @sk, or NULL
- * @sk: a listener or one of its clones
- *
- * The operations tell: nobody else's structure has our conn_request. Softirq or
- * process context, under RCU or with a reference on the listener's file. A
- * child in the middle of its creation also gets an answer: compare with ->sk.
- */
-struct fs_listener *fs_listener_of(const struct sock *sk)
-{
-	const struct inet_connection_sock_af_ops *ops = READ_ONCE(inet_csk(sk)->icsk_af_ops);
-
-	if (unlikely(ops->conn_request != fs_conn_request))
-		return NULL;
-	return container_of(ops, struct fs_listener, af_ops);
-}
-
 /* Jiffies since the oldest connection in @c's accept queue was established. */
 static unsigned long fs_oldest(const struct fs_clone *c)
 {

@@ -678,8 +678,27 @@ static struct fs_listener *fs_listener_new(struct socket *sock, const struct fs_
 	return ls;
 }
 
-/* Install our operations. Holds fs_family_lock, under which sockets are attached. */
-static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_listener *ls)
+/*
+ * Enter a listener into the list, which is also how we see that another thread
+ * is attaching the same socket.
+ */
+static int fs_claim(struct fs_listener *ls)
+{
+	struct fs_listener *o;
+	int err = 0;
+
+	mutex_lock(&ls->fn->lock);
+	list_for_each_entry(o, &ls->fn->listeners, node)
+		if (o->sk == ls->sk)
+			err = -EALREADY;
+	if (!err)
+		list_add_tail_rcu(&ls->node, &ls->fn->listeners);
+	mutex_unlock(&ls->fn->lock);
+	return err;
+}
+
+/* Is the socket as the kernel made it, and a listener or yet to become one? */
+static int fs_check_stock(const struct socket *sock, const struct fs_family *f)
 {
 	struct sock *sk = sock->sk;
 	int err = 0;
@@ -691,12 +710,16 @@ static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_
 	else if (sk->sk_state != TCP_CLOSE && sk->sk_state != TCP_LISTEN)
 		err = -EINVAL;
 	release_sock(sk);
+	return err;
+}
+
+/* Install our operations; undone by fs_release(). */
+static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_listener *ls)
+{
+	int err = fs_claim(ls);
+
 	if (err)
 		return err;
-
-	mutex_lock(&ls->fn->lock);
-	list_add_tail_rcu(&ls->node, &ls->fn->listeners);
-	mutex_unlock(&ls->fn->lock);
 	mutex_lock(&ls->lock);
 	fs_hook(ls);
 	mutex_unlock(&ls->lock);
@@ -729,20 +752,16 @@ int fs_attach(struct socket *sock)
 	f = fs_family_get(sock->sk->sk_family);
 	if (IS_ERR(f))
 		return PTR_ERR(f);
+	err = fs_check_stock(sock, f);
+	if (err)
+		return fs_attached(sock) ? 0 : err;
 	ls = fs_listener_new(sock, f);
 	if (!ls)
 		return -ENOMEM;
-	mutex_lock(&fs_family_lock);
-	if (fs_attached(sock)) {
+	err = fs_install(sock, f, ls);
+	if (err)
 		kfree(ls);
-		err = 0;
-	} else {
-		err = fs_install(sock, f, ls);
-		if (err)
-			kfree(ls);
-	}
-	mutex_unlock(&fs_family_lock);
-	return err;
+	return err == -EALREADY ? 0 : err;
 }
 
 /**

@@ -196,6 +196,25 @@ static inline bool fs_pending(const struct sock *sk)
 	return !reqsk_queue_empty(fs_queue(sk));
 }
 
+int fs_conn_request(struct sock *sk, struct sk_buff *skb);
+
+/**
+ * fs_listener_of() - the attached listener behind @sk, or NULL
+ * @sk: a listener or one of its clones
+ *
+ * The operations tell: nobody else's structure has our conn_request. Softirq or
+ * process context, under RCU or with a reference on the listener's file. A
+ * child in the middle of its creation also gets an answer: compare with ->sk.
+ */
+static inline struct fs_listener *fs_listener_of(const struct sock *sk)
+{
+	const struct inet_connection_sock_af_ops *ops = READ_ONCE(inet_csk(sk)->icsk_af_ops);
+
+	if (unlikely(ops->conn_request != fs_conn_request))
+		return NULL;
+	return container_of(ops, struct fs_listener, af_ops);
+}
+
 /* listen_spawn.c */
 int fs_listen_init(void);
 void fs_listen_exit(void);
@@ -206,13 +225,11 @@ bool fs_can_attach(const struct socket *sock);
 void fs_listener_show(struct seq_file *m, struct fs_listener *ls);
 
 /* listen_clone.c */
-int fs_conn_request(struct sock *sk, struct sk_buff *skb);
 struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
 			      struct request_sock *req, struct dst_entry *dst,
 			      struct request_sock *req_unhash, bool *own_req,
 			      void (*opt_child_init)(struct sock *newsk,
 						     const struct sock *sk));
-struct fs_listener *fs_listener_of(const struct sock *sk);
 void fs_unhook_child(const struct fs_listener *ls, struct sock *child);
 struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu);
 void fs_clone_start(struct fs_clone *c);
