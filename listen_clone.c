@@ -321,7 +321,9 @@ static enum fs_stat fs_listener_obstacle(const struct sock *sk)
 /* Does somebody fetch connections from @c soon? Under RCU. */
 static enum fs_stat fs_clone_obstacle(const struct fs_clone *c)
 {
-	if (!READ_ONCE(c->live) || (READ_ONCE(c->persistent) && !fs_has_waiter(c)))
+	if (!READ_ONCE(c->live))
+		return READ_ONCE(c->lastpid) ? FS_STALLED : FS_NO_WORKER;
+	if (READ_ONCE(c->persistent) && !fs_has_waiter(c))
 		return FS_STALLED;
 	if (fs_pending(c->sk)) {
 		if (fs_oldest(c) >= fs_patience(c) && fs_idle_elsewhere(c))

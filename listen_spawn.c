@@ -224,7 +224,7 @@ static void fs_hook(struct fs_listener *ls)
 		WRITE_ONCE(sk->sk_data_ready, fs_data_ready);
 		WRITE_ONCE(sk->sk_state_change, fs_state_change);
 		WRITE_ONCE(sk->sk_error_report, fs_error_report);
-		ls->hooked = true;
+		WRITE_ONCE(ls->hooked, true);
 	}
 	release_sock(sk);
 }
@@ -247,7 +247,7 @@ static void fs_unhook(struct fs_listener *ls)
 			WRITE_ONCE(sk->sk_error_report, ls->error_report);
 		if (inet_csk(sk)->icsk_af_ops == &ls->af_ops)
 			WRITE_ONCE(inet_csk(sk)->icsk_af_ops, ls->orig_af_ops);
-		ls->hooked = false;
+		WRITE_ONCE(ls->hooked, false);
 	}
 	release_sock(sk);
 }
@@ -279,10 +279,13 @@ static void fs_clones_stop(struct fs_listener *ls)
 	}
 }
 
-/* After a call that may have ended the listening state. */
+/*
+ * The listening state may have ended: by the call that we are in, or by somebody
+ * else's (`ss -K`), which we see here when its wake-up brings a worker to us.
+ */
 static void fs_follow_state(struct fs_listener *ls)
 {
-	if (fs_listening(ls))
+	if (!ls || fs_listening(ls) || !READ_ONCE(ls->hooked))
 		return;
 	mutex_lock(&ls->lock);
 	if (!fs_listening(ls)) {
@@ -318,8 +321,7 @@ static int fs_shutdown(struct socket *sock, int how)
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err = stock->shutdown(sock, how);
 
-	if (ls)
-		fs_follow_state(ls);
+	fs_follow_state(ls);
 	return err;
 }
 
@@ -330,8 +332,7 @@ static int fs_connect(struct socket *sock, struct sockaddr *addr, int len, int f
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err = stock->connect(sock, addr, len, flags);
 
-	if (ls)
-		fs_follow_state(ls);
+	fs_follow_state(ls);
 	return err;
 }
 
@@ -380,8 +381,10 @@ static __poll_t fs_poll(struct file *file, struct socket *sock, poll_table *wait
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	struct fs_clone *c;
 
-	if (!fs_listening(ls))
+	if (!fs_listening(ls)) {
+		fs_follow_state(ls);
 		return stock->poll(file, sock, wait);
+	}
 	if (poll_does_not_wait(wait)) {
 		c = fs_worker_clone(ls);
 	} else {
@@ -525,8 +528,10 @@ static int fs_accept(struct socket *sock, struct socket *newsock, int flags, boo
 	 */
 	if (newsock->ops)
 		newsock->ops = stock;
-	if (!fs_listening(ls))
+	if (!fs_listening(ls)) {
+		fs_follow_state(ls);
 		return stock->accept(sock, newsock, flags, kern);
+	}
 	c = fs_worker_clone(ls);
 	err = c ? fs_accept_worker(ls, c, newsock, flags, kern) :
 		  fs_accept_other(ls, newsock, flags, kern);
@@ -804,7 +809,7 @@ static const char *fs_clone_state(const struct fs_clone *c)
 		return "stopped";
 	if (READ_ONCE(c->live))
 		return "live";
-	return c->nworkers ? "stalled" : "idle";
+	return READ_ONCE(c->lastpid) ? "stalled" : "idle";
 }
 
 /* Whose listener it is may be seen by its owner and by the namespace's admin. */

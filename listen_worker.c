@@ -341,7 +341,8 @@ static bool fs_worker_settle(struct fs_listener *ls, struct fs_worker *w)
 			if (cpu >= 0)
 				fs_clone_move(c, cpu);
 		}
-		ok = ls->nworkers > 1 && fs_may_run_on(c->cpu) && fs_task_bind(w->task, c->cpu);
+		ok = ls->nworkers > 1 && c->usable && fs_may_run_on(c->cpu) &&
+		     fs_task_bind(w->task, c->cpu);
 	}
 	w->retry = jiffies + (ok ? 0 : msecs_to_jiffies(FS_RETRY_MS));
 	mutex_unlock(&ls->lock);
