@@ -1,0 +1,228 @@
+# shellcheck shell=bash
+# fsserve and fsload as the suites use them: servers that take orders, clients
+# whose every connection is accounted for. Loaded after ../helpers.
+
+declare -gA server_pid=() server_in=() server_out=()
+clients_pid='' stats='' result='' answer=''
+ports_used=0
+
+# port NAME: sets variable NAME to a port nobody has used in this virtual machine
+port() {
+	printf -v "$1" %d $((10000 + BATS_TEST_NUMBER * 100 + ports_used))
+	ports_used=$((ports_used + 1))
+}
+
+# field KEY LINE: the value in a line of key=value
+field() {
+	local word
+	for word in $2; do
+		[[ $word == "$1="* ]] && { echo "${word#*=}"; return; }
+	done
+	fail "no $1= in: $2"
+}
+
+# nth INDEX LIST: an element of 1,2,3
+nth() {
+	local list
+	IFS=, read -ra list <<<"$2"
+	echo "${list[$1]}"
+}
+
+# ---- servers ----
+
+# server NAME ARGUMENTS OF FSSERVE...: started, with its workers waiting. What the array
+# "under" holds goes in front, for example (taskset -c 1,2).
+under=()
+server() {
+	local name=$1 dir=$BATS_TEST_TMPDIR/server-$1 in out
+	shift
+	rm -rf "$dir"
+	mkdir "$dir"
+	mkfifo "$dir/in" "$dir/out"
+	"${under[@]}" "$FS_BIN/fsserve" -C "$@" <"$dir/in" >"$dir/out" 2>"$dir/errors" 3>&- &
+	server_pid[$name]=$!
+	exec {in}>"$dir/in" {out}<"$dir/out"
+	server_in[$name]=$in server_out[$name]=$out
+	hear "$name"
+	[[ $answer == ready* ]] || fail "fsserve $*: $answer"
+}
+
+# hear NAME: the next line of a server, in "answer"
+hear() {
+	read -r -t 60 -u "${server_out[$1]}" answer || {
+		cat "$BATS_TEST_TMPDIR/server-$1/errors" >&2
+		fail "server $1 says nothing"
+	}
+}
+
+# tell NAME COMMAND...: a command that must succeed
+tell() {
+	local name=$1
+	shift
+	echo "$*" >&"${server_in[$name]}"
+	hear "$name"
+	[ "$answer" = done ] || fail "server $name: $*: $answer"
+}
+
+# look NAME: its counters now, in "stats"
+look() {
+	echo stats >&"${server_in[$1]}"
+	hear "$1"
+	stats=$answer
+}
+
+# end NAME: stops it; its last counters are in "stats"
+end() {
+	local in=${server_in[$1]} out=${server_out[$1]}
+	kill -TERM "${server_pid[$1]}"
+	hear "$1"
+	stats=$answer
+	exec {in}>&- {out}<&-
+	wait "${server_pid[$1]}" || fail "server $1 ended with $?"
+	[ ! -s "$BATS_TEST_TMPDIR/server-$1/errors" ] || { cat "$BATS_TEST_TMPDIR/server-$1/errors"; fail "server $1 complained"; }
+	unset "server_pid[$1]" "server_in[$1]" "server_out[$1]"
+}
+
+# abandon_servers: for teardown, whatever the state they are in
+abandon_servers() {
+	local name
+	[ -z "$clients_pid" ] || kill -KILL "$clients_pid" 2>/dev/null || true
+	for name in "${!server_pid[@]}"; do
+		kill -CONT "${server_pid[$name]}" 2>/dev/null || true
+		kill -KILL "${server_pid[$name]}" 2>/dev/null || true
+		wait "${server_pid[$name]}" 2>/dev/null || true
+	done
+	server_pid=()
+}
+
+# ---- clients ----
+
+# clients ARGUMENTS OF FSLOAD...: runs it; its line is in "result"
+clients() {
+	result=$("$FS_BIN/fsload" "$@" 3>&- </dev/null | tail -n 1)
+}
+
+# clients_begin ARGUMENTS...: beside what the test does
+clients_begin() {
+	local dir=$BATS_TEST_TMPDIR/clients
+	rm -rf "$dir"
+	mkdir "$dir"
+	mkfifo "$dir/in"
+	# open for both: clients that do not read must not make us wait, nor break the pipe
+	exec {clients_in}<>"$dir/in"
+	"$FS_BIN/fsload" "$@" <"$dir/in" >"$dir/out" 3>&- &
+	clients_pid=$!
+}
+
+# clients_open ARGUMENTS...: connections that are established, with requests to be sent by
+# clients_end; sets "established"
+clients_open() {
+	clients_begin -o "$@"
+	wait_until 60 grep -q established= "$BATS_TEST_TMPDIR/clients/out"
+	established=$(field established "$(head -n 1 "$BATS_TEST_TMPDIR/clients/out")")
+}
+
+# clients_end: lets them send what they have to, and waits for their line
+clients_end() {
+	echo >&"$clients_in"
+	wait "$clients_pid" || true
+	clients_pid=''
+	exec {clients_in}>&-
+	result=$(tail -n 1 "$BATS_TEST_TMPDIR/clients/out")
+}
+
+# ---- what must hold ----
+
+# answered NUMBER: so many connections were made, and all were answered
+answered() {
+	equal "connections" "$(field conns "$result")" "$1" &&
+		equal "answered ($result)" "$(field ok "$result")" "$1"
+}
+
+# counted NUMBER NAME...: the servers together accepted and answered so many since "reset"
+counted() {
+	local want=$1 accepted=0 replied=0 name
+	shift
+	for name; do
+		look "$name"
+		accepted=$((accepted + $(field accepted "$stats")))
+		replied=$((replied + $(field replied "$stats")))
+	done
+	equal "accepted ($stats)" "$accepted" "$want" && equal "replied" "$replied" "$want"
+}
+
+# sooner_than MS: every connection of the last clients had its reply by then
+sooner_than() { at_most "longest wait in ms ($result)" "$(field max_ms "$result")" "$1"; }
+
+# locality: per cent of the connections accepted on the CPU that received them, from "stats"
+locality() {
+	awk -v l="$(field local "$stats")" -v a="$(field accepted "$stats")" 'BEGIN { printf "%.1f\n", a ? 100 * l / a : 0 }'
+}
+
+# warm NAME PORT [ADDRESS...]: until every worker has a CPU of its own, or for a while; counters are 0 afterwards
+warm() {
+	local name=$1 to=$2 round addr args=()
+	shift 2
+	for addr; do args+=(-a "$addr"); done
+	for round in 1 2 3 4 5; do
+		clients -p "$to" -n 48 -P 4 -c 0-3 "${args[@]}"
+		answered 48
+		look "$name"
+		bound "$(field aff "$stats")" && break
+	done
+	tell "$name" reset
+}
+
+# bound MASKS: every one has a single CPU
+bound() {
+	local mask list
+	IFS=, read -ra list <<<"$1"
+	for mask in "${list[@]}"; do
+		mask=$((16#$mask))
+		[ $((mask & (mask - 1))) = 0 ] || return 1
+	done
+}
+
+# mask_cpu MASK: the only CPU in it
+mask_cpu() {
+	local mask=$((16#$1)) cpu=0
+	[ "$mask" != 0 ] && [ $((mask & (mask - 1))) = 0 ] || fail "mask $1 is not of one CPU"
+	while [ $((mask >>= 1)) != 0 ]; do cpu=$((cpu + 1)); done
+	echo "$cpu"
+}
+
+# worker_on NAME CPU: index of a worker that is bound to CPU
+worker_on() {
+	local list i
+	look "$1"
+	IFS=, read -ra list <<<"$(field aff "$stats")"
+	for i in "${!list[@]}"; do
+		[ "$((16#${list[i]}))" = $((1 << $2)) ] && { echo "$i"; return; }
+	done
+	fail "no worker on CPU $2: $stats"
+}
+
+# tcpext NAME: a counter of this network namespace
+tcpext() {
+	awk -v want="$1" '
+		$1 != "TcpExt:" { next }
+		!at { for (i = 2; i <= NF; i++) if ($i == want) at = i; next }
+		{ print $at }' /proc/net/netstat
+}
+
+# ---- the module in another mode, for one test ----
+
+# in_mode MODE: loads the module anew
+in_mode() {
+	fs_unload
+	fs_load "enable_listen_spawn=$1"
+}
+
+usual_setup() { fs_loaded || fs_load enable_listen_spawn=2; }
+
+usual_teardown() {
+	abandon_servers
+	[ ! -e "$fs_param" ] || [ "$(cat "$fs_param")" = 2 ] || fs_unload
+	fs_klog_clean
+	fs_taint_clean
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env bats
+# The harness itself: no way in which a run can go wrong may look like success.
+# Runs on the host; every test boots a small machine.
+
+setup() {
+	export FS_LOGDIR=$BATS_TEST_TMPDIR
+}
+
+# expect STATUS VERDICT [OPTION...] -- COMMAND...
+expect() {
+	local status=0 wanted=$1 words=$2 verdict
+	shift 2
+	"$BATS_TEST_DIRNAME/boot" -m 512 -t 120 -n vm "$@" >"$FS_LOGDIR/out" 2>"$FS_LOGDIR/err" || status=$?
+	verdict=$(cat "$FS_LOGDIR/vm.verdict")
+	echo "status $status, verdict: $verdict"
+	[ "$status" = "$wanted" ] && [[ $verdict == $words* ]]
+}
+
+@test "boot: a command that succeeds is ok, its output and environment arrive whole" {
+	export FS_MARK='two  words'
+	expect 0 ok -- bash -c 'echo "$FS_MARK"; seq 20000'
+	[ "$(head -n 1 "$FS_LOGDIR/out")" = 'two  words' ]
+	[ "$(tail -n +2 "$FS_LOGDIR/out" | md5sum)" = "$(seq 20000 | md5sum)" ]
+}
+
+@test "boot: the command's failure is the run's failure" {
+	expect 7 'command ended with status 7' -- bash -c 'exit 7'
+}
+
+@test "boot: a crashed kernel fails, even after the command printed results" {
+	expect 126 'machine died' -- bash -c 'echo "rc=0 taint=0:0"; sleep 0.5; echo c >/proc/sysrq-trigger; sleep 9'
+	grep -q 'Kernel panic' "$FS_LOGDIR/vm.console"
+}
+
+@test "boot: a command cannot write to the port that carries the result" {
+	expect 126 'machine died' -- bash -c '
+		for p in /dev/vport* /dev/ttyS0 /dev/kmsg; do
+			for t in "" 0 00000000000000000000000000000000; do echo "$t rc=0 taint=0:0" >"$p"; done
+		done
+		sleep 0.5; echo o >/proc/sysrq-trigger; sleep 9'
+}
+
+@test "boot: a warning in the kernel log fails a command that succeeded" {
+	expect 121 'kernel complained' -- bash -c 'echo "<7>WARNING: CPU: 0 PID: 1 at selftest" >/dev/kmsg'
+}
+
+@test "boot: a console made silent by the command does not hide a warning" {
+	expect 121 'kernel complained' -- bash -c 'dmesg -n 1; echo "<4>BUG: selftest" >/dev/kmsg'
+}
+
+@test "boot: a changed taint fails a command that succeeded" {
+	expect 121 'kernel taint changed' -- bash -c 'echo 512 >/proc/sys/kernel/tainted'
+}
+
+@test "boot: a command that hangs ends at the time limit" {
+	expect 124 'time limit' -t 20 -- sleep 600
+}
+
+@test "boot: a kernel that does not find its root never came up" {
+	expect 125 'kernel did not come up' -a 'rdinit=/nonexistent' -- true
+}
