@@ -13,6 +13,7 @@
  */
 #define pr_fmt(fmt) "Fastsocket: " fmt
 
+#include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/kmemleak.h>
 #include <linux/module.h>
@@ -543,6 +544,12 @@ static int fs_accept(struct socket *sock, struct socket *newsock, int flags, boo
 	return fs_accept_block(ls, c, newsock, flags, kern);
 }
 
+static void fs_listener_free(struct fs_listener *ls)
+{
+	put_cred(ls->cred);
+	kfree(ls);
+}
+
 static void fs_free_work(struct work_struct *work)
 {
 	struct fs_listener *ls = container_of(to_rcu_work(work), struct fs_listener, free);
@@ -550,7 +557,7 @@ static void fs_free_work(struct work_struct *work)
 
 	list_for_each_entry_safe(c, tmp, &ls->clones, node)
 		fs_clone_free(c);
-	kfree(ls);
+	fs_listener_free(ls);
 }
 
 /*
@@ -675,6 +682,7 @@ static struct fs_listener *fs_listener_new(struct socket *sock, const struct fs_
 	ls->data_ready = sk->sk_data_ready;
 	ls->state_change = sk->sk_state_change;
 	ls->error_report = sk->sk_error_report;
+	ls->cred = get_current_cred();
 	ls->fn = fs_net(sock_net(sk));
 	mutex_init(&ls->lock);
 	INIT_LIST_HEAD(&ls->clones);
@@ -765,7 +773,7 @@ int fs_attach(struct socket *sock)
 		return -ENOMEM;
 	err = fs_install(sock, f, ls);
 	if (err)
-		kfree(ls);
+		fs_listener_free(ls);
 	return err == -EALREADY ? 0 : err;
 }
 

@@ -14,7 +14,9 @@
  * main thread that merely set up epoll, or a server with one task, is left
  * alone, and so are the threads it makes (they inherit its CPUs).
  */
+#include <linux/capability.h>
 #include <linux/cpu.h>
+#include <linux/cred.h>
 #include <linux/hashtable.h>
 #include <linux/rculist.h>
 #include <linux/sched.h>
@@ -378,6 +380,25 @@ struct fs_clone *fs_worker_clone(struct fs_listener *ls)
 	return w->clone;
 }
 
+/*
+ * Might the task that attached @ls set the affinity of current? As
+ * check_same_owner() and CAP_SYS_NICE in sched_setaffinity(): a listener that
+ * came from another user by SCM_RIGHTS must not bind who polls it.
+ */
+static bool fs_attacher_may_bind(const struct fs_listener *ls)
+{
+	struct user_namespace *ns = current_user_ns();
+	const struct cred *old;
+	bool ok;
+
+	if (uid_eq(ls->cred->euid, current_euid()) || uid_eq(ls->cred->euid, current_uid()))
+		return true;
+	old = override_creds(ls->cred);
+	ok = ns_capable_noaudit(ns, CAP_SYS_NICE);
+	revert_creds(old);
+	return ok;
+}
+
 static bool fs_may_be_worker(void)
 {
 	unsigned int mode = READ_ONCE(fs_spawn_mode);
@@ -407,7 +428,7 @@ struct fs_clone *fs_worker_join(struct fs_listener *ls)
 		}
 		return c;
 	}
-	if (!fs_may_be_worker())
+	if (!fs_may_be_worker() || !fs_attacher_may_bind(ls))
 		return NULL;
 	mutex_lock(&ls->lock);
 	w = ls->dead ? ERR_PTR(-EINVAL) : fs_worker_new(ls, -1);

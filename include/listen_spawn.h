@@ -145,6 +145,7 @@ struct fs_worker {
  * @data_ready: the kernel's callback in @sk; constant
  * @state_change: ditto
  * @error_report: ditto
+ * @cred: of the task that attached it: what it may do to workers; constant
  * @fn: of the listener's network namespace, which @sk holds; constant
  * @node: in @fn->listeners
  * @hooked: the softirq side is installed, see fs_hook(); under @lock
@@ -169,6 +170,7 @@ struct fs_listener {
 	void (*data_ready)(struct sock *sk);
 	void (*state_change)(struct sock *sk);
 	void (*error_report)(struct sock *sk);
+	const struct cred *cred;
 	struct fs_net *fn;
 	struct list_head node;
 	bool hooked;

@@ -288,10 +288,11 @@ all_answered() {
 }
 
 # http_load_start ADDRESS PORT CONCURRENCY: load from every CPU until
-# http_load_stop, which waits for what is under way and sets the variables
+# http_load_stop, which waits for what is under way and sets the variables. The
+# pause leaves an emulated CPU time for what the test does meanwhile.
 http_load_start() {
 	rm -f "$fs_tmp/stop"
-	spread "$FS_BIN/httpload" -s "$fs_tmp/stop" -c "$3" "$1" "$2" / 3>&- &
+	spread "$FS_BIN/httpload" -s "$fs_tmp/stop" -p 15 -c "$3" "$1" "$2" / 3>&- &
 	load_pid=$!
 	sleep 0.5
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * fsflood: sends SYNs to 127.0.0.1 from addresses where nobody answers, one
- * from each, on one CPU: half-open connections that stay.
+ * fsflood: sends SYNs to a local address from addresses where nobody answers,
+ * one from each, on one CPU: half-open connections that stay.
  *
  * The caller provides a route for the sources, or the SYN-ACKs have nowhere to
- * go and the requests are dropped at once.
+ * go and the requests are dropped at once. They would not leave 127.0.0.1 either.
  */
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
@@ -37,12 +37,9 @@ static uint16_t tcp_checksum(const struct syn *s)
 	return ~(sum + (sum >> 16));
 }
 
-static void send_syn(int fd, int port, uint32_t source)
+static void send_syn(int fd, struct in_addr dest, int port, uint32_t source)
 {
-	struct sockaddr_in to = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr = dest };
 	struct syn s = { 0 };
 
 	s.ip.version = 4;
@@ -51,7 +48,7 @@ static void send_syn(int fd, int port, uint32_t source)
 	s.ip.protocol = IPPROTO_TCP;
 	s.ip.tot_len = htons(sizeof(s));
 	s.ip.saddr = htonl(source);
-	s.ip.daddr = to.sin_addr.s_addr;
+	s.ip.daddr = dest.s_addr;
 	s.tcp.source = htons(1024 + source % 30000);
 	s.tcp.dest = htons(port);
 	s.tcp.seq = htonl(source * 2654435761u);
@@ -65,21 +62,21 @@ static void send_syn(int fd, int port, uint32_t source)
 
 int main(int argc, char **argv)
 {
-	struct in_addr first;
+	struct in_addr dest, first;
 	int n, i, fd, port;
 
-	if (argc < 4 || argc > 5 || !inet_aton(argv[3], &first)) {
-		fprintf(stderr, "usage: fsflood PORT NUMBER FIRST_SOURCE [CPU]\n");
+	if (argc < 5 || argc > 6 || !inet_aton(argv[1], &dest) || !inet_aton(argv[4], &first)) {
+		fprintf(stderr, "usage: fsflood ADDRESS PORT NUMBER FIRST_SOURCE [CPU]\n");
 		return 2;
 	}
-	port = atoi(argv[1]);
-	n = atoi(argv[2]);
-	if (argc == 5)
-		pin_to(atoi(argv[4]));
+	port = atoi(argv[2]);
+	n = atoi(argv[3]);
+	if (argc == 6)
+		pin_to(atoi(argv[5]));
 	fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
 	if (fd < 0)
 		die("raw socket");
 	for (i = 0; i < n; i++)
-		send_syn(fd, port, ntohl(first.s_addr) + i);
+		send_syn(fd, dest, port, ntohl(first.s_addr) + i);
 	return 0;
 }

@@ -80,6 +80,7 @@ static struct {
 	const struct method *method;
 	int workers, late, backlog, accept_flags, tag;
 	bool threads, shared_epoll, early_epoll, attach, control, reexec;
+	const char *program;
 	char family;
 	struct int_list ports, cpus, inherited;
 	int timeout;
@@ -87,7 +88,8 @@ static struct {
 	bool reuseport, async, cpu_select;
 	int defer, fast_open, rcvbuf;
 	const char *md5, *drop, *cong;
-} cfg = { .workers = 4, .backlog = 511, .family = '4', .timeout = 200 };
+} cfg = { .workers = 4, .backlog = 511, .family = '4', .timeout = 200,
+	  .program = "/proc/self/exe" };
 
 static int listener[MAX_LISTENERS], n_listeners;
 static int prepared_epfd[MAX_WORKERS], shared_epfd = -1;
@@ -654,7 +656,7 @@ static void reexec(int argc, char **argv)
 	args[n++] = "-i";
 	args[n++] = list;
 	args[n] = NULL;
-	execv("/proc/self/exe", args);
+	execv(cfg.program, args);
 	die("execv");
 }
 
@@ -981,7 +983,8 @@ static void usage(void)
 		"  -o OPTION   listener: reuseport async cpuselect defer= fastopen= rcvbuf=\n"
 		"              md5=PEER drop=PEER cong=\n"
 		"  -T MS       SO_RCVTIMEO of method timeo (200)\n"
-		"  -X          exec once more after listen; -i FDS  inherited listeners\n"
+		"  -X          exec once more after listen; -x FILE  not this program but FILE\n"
+		"  -i FDS      inherited listeners\n"
 		"  -g TAG      sent in replies  -C  take commands from standard input\n");
 	exit(2);
 }
@@ -991,7 +994,7 @@ static void parse_options(int argc, char **argv)
 	int o;
 
 	cfg.method = find_method("epoll");
-	while ((o = getopt(argc, argv, "e:n:tsBL:46dc:b:a:fo:T:Xi:g:Cp:")) != -1)
+	while ((o = getopt(argc, argv, "e:n:tsBL:46dc:b:a:fo:T:Xx:i:g:Cp:")) != -1)
 		switch (o) {
 		case 'e': cfg.method = find_method(optarg); break;
 		case 'n': cfg.workers = atoi(optarg); break;
@@ -1010,6 +1013,7 @@ static void parse_options(int argc, char **argv)
 		case 'o': parse_listener_option(optarg); break;
 		case 'T': cfg.timeout = atoi(optarg); break;
 		case 'X': cfg.reexec = true; break;
+		case 'x': cfg.program = optarg; break;
 		case 'i': parse_list(&cfg.inherited, optarg); break;
 		case 'g': cfg.tag = atoi(optarg); break;
 		case 'C': cfg.control = true; break;

@@ -188,9 +188,9 @@ attached() {
 
 @test "library: a warning that nobody can read neither ends nor stops the program" {
 	fs_unload
-	LD_PRELOAD=$library run --separate-stderr timeout 30 "$probe" exec_with_broken_stderr
+	LD_PRELOAD=$library run --separate-stderr timeout -k 5 30 "$probe" exec_with_broken_stderr
 	equal "closed pipe" "$status $output" "0 listens"
-	LD_PRELOAD=$library run --separate-stderr timeout 30 "$probe" exec_with_full_stderr
+	LD_PRELOAD=$library run --separate-stderr timeout -k 5 30 "$probe" exec_with_full_stderr
 	equal "full pipe" "$status $output" "0 listens"
 }
 

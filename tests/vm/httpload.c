@@ -4,9 +4,11 @@
  * connection. ab and wrk do not tell which failures belong together,
  * and open more connections than they use; hey costs too much under emulation.
  *
- * usage: httpload [-n REQUESTS] [-c CONCURRENCY] [-t SECONDS] [-s STOPFILE] ADDRESS PORT PATH
+ * usage: httpload [-n REQUESTS] [-c CONCURRENCY] [-p PAUSE] [-t SECONDS] [-s STOPFILE] ADDRESS PORT PATH
  *
- * With -s it goes on, whatever -n says, until STOPFILE exists. Prints one line:
+ * With -s it goes on, whatever -n says, until STOPFILE exists; with -p each of
+ * the CONCURRENCY connections is followed by a pause of so many milliseconds.
+ * Prints one line:
  *   sent= answered= failed= refused= reset= timeout= short= status= slowest_ms=
  * A connection is answered when status 200, a body of the announced length and
  * the end of the connection have come.
@@ -30,6 +32,7 @@ enum outcome { ANSWERED, REFUSED, RESET, TIMEOUT, SHORT, STATUS, OUTCOMES };
 
 struct conn {
 	double start;
+	double next;		/* not before: the pause of -p */
 	int connected;
 	size_t got;		/* bytes received; the first HEAD - 1 are kept */
 	char head[HEAD];
@@ -43,7 +46,7 @@ static struct sockaddr_storage addr;
 static socklen_t addr_len;
 static char request[1024];
 static unsigned long requests = 1;
-static int concurrency = 1, timeout = 20;
+static int concurrency = 1, timeout = 20, pause_ms;
 static const char *stop_file;
 
 static double now(void)
@@ -80,8 +83,9 @@ static int more_to_send(void)
 
 static void finish(int i, enum outcome how)
 {
-	double took = now() - conns[i].start;
+	double end = now(), took = end - conns[i].start;
 
+	conns[i].next = end + pause_ms / 1e3;
 	counts[how]++;
 	if (took > slowest)
 		slowest = took;
@@ -176,14 +180,14 @@ static void serve(void)
 	for (;;) {
 		open = 0;
 		for (i = 0; i < concurrency; i++) {
-			if (fds[i].fd < 0 && more_to_send())
+			if (fds[i].fd < 0 && now() >= conns[i].next && more_to_send())
 				begin(i);
 			if (fds[i].fd >= 0)
 				open++;
 		}
 		if (!open && !more_to_send())
 			return;
-		poll(fds, concurrency, 100);
+		poll(fds, concurrency, open == concurrency ? 100 : 1 + pause_ms / 4);
 		for (i = 0; i < concurrency; i++) {
 			if (fds[i].fd < 0)
 				continue;
@@ -202,13 +206,16 @@ int main(int argc, char **argv)
 	unsigned long failed = 0;
 	int o, i;
 
-	while ((o = getopt(argc, argv, "n:c:t:s:")) != -1) {
+	while ((o = getopt(argc, argv, "n:c:p:t:s:")) != -1) {
 		switch (o) {
 		case 'n':
 			requests = strtoul(optarg, NULL, 10);
 			break;
 		case 'c':
 			concurrency = atoi(optarg);
+			break;
+		case 'p':
+			pause_ms = atoi(optarg);
 			break;
 		case 't':
 			timeout = atoi(optarg);
