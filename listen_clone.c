@@ -26,6 +26,8 @@
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
 
+/* When workers that have joined are bound, if no connection wakes them before. */
+#define FS_SETTLE_MS	50
 /* How often a clone with pending connections is looked at. */
 #define FS_WATCH_MS	20
 /*
@@ -179,6 +181,20 @@ static bool fs_must_drain(struct fs_clone *c)
 }
 
 /*
+ * Workers are bound when they come back from waiting. Without a connection for
+ * them they would not: wake those that are due. They find nothing and wait on;
+ * the program does not notice. Under RCU.
+ */
+static void fs_wake_unsettled(struct fs_listener *ls)
+{
+	struct fs_clone *c;
+
+	list_for_each_entry_rcu(c, &ls->clones, node)
+		if (!READ_ONCE(c->live))
+			wake_up_interruptible_all(&c->sock->wq.wait);
+}
+
+/*
  * Runs while a clone has pending connections. They belong to its worker, but a
  * worker may be dead, gone from epoll, or busy with something long while others
  * sleep. Softirq, on the clone's CPU unless that went offline.
@@ -187,6 +203,12 @@ static void fs_watch(struct timer_list *t)
 {
 	struct fs_clone *c = from_timer(c, t, timer);
 
+	if (READ_ONCE(c->settling)) {
+		WRITE_ONCE(c->settling, false);
+		rcu_read_lock();
+		fs_wake_unsettled(c->ls);
+		rcu_read_unlock();
+	}
 	if (!fs_pending(c->sk)) {
 		/* Pairs with fs_clone_data_ready(): one of us sees the other. */
 		smp_store_mb(c->watching, false);
@@ -201,6 +223,17 @@ static void fs_watch(struct timer_list *t)
 	}
 	rcu_read_unlock();
 	mod_timer(&c->timer, jiffies + msecs_to_jiffies(FS_WATCH_MS));
+}
+
+/**
+ * fs_clone_settle_soon() - a worker has joined and will be waiting in a moment
+ * @c: its clone; process context
+ */
+void fs_clone_settle_soon(struct fs_clone *c)
+{
+	WRITE_ONCE(c->settling, true);
+	WRITE_ONCE(c->watching, true);
+	mod_timer(&c->timer, jiffies + msecs_to_jiffies(FS_SETTLE_MS));
 }
 
 /* sk_data_ready of a clone. Softirq; an accept queue got a connection. */

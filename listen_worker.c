@@ -438,6 +438,8 @@ struct fs_clone *fs_worker_join(struct fs_listener *ls)
 	/* Pinned tasks are where they should be; others are bound when they wake. */
 	if (fs_pinned_cpu() == READ_ONCE(w->clone->cpu))
 		fs_clone_enliven(w->clone);
+	else if (READ_ONCE(ls->nworkers) > 1)
+		fs_clone_settle_soon(w->clone);
 	return w->clone;
 }
 

@@ -55,6 +55,7 @@ struct fs_listener;
  * @shared: tasks that are no workers accept from it (one epoll for several
  *	threads): it stays off until a worker polls it anew
  * @stolen: the balance that leads to @shared; a hint
+ * @settling: a worker has joined: the watch shall wake those that are not bound
  * @seen: head of the accept queue at the last run of the watch, to compare
  * @watching: @timer is pending or about to be; written in softirq
  * @stopped: @sk does not listen (any more); under @ls->lock
@@ -83,6 +84,7 @@ struct fs_clone {
 	bool live ____cacheline_aligned_in_smp;
 	bool persistent;
 	bool shared;
+	bool settling;
 	bool watching;
 	u8 turn;
 	unsigned int stolen;
@@ -234,6 +236,7 @@ struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
 						     const struct sock *sk));
 void fs_unhook_child(const struct fs_listener *ls, struct sock *child);
 struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu);
+void fs_clone_settle_soon(struct fs_clone *c);
 void fs_clone_start(struct fs_clone *c);
 void fs_clone_publish(struct fs_clone *c);
 void fs_clone_unpublish(struct fs_clone *c);

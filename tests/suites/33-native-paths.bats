@@ -93,7 +93,6 @@ backlog() {
 
 @test "backlog: as many connections as listen() asked for, from all CPUs in turn" {
 	as_natively backlog 16 0-3
-	as_natively backlog 5 0-3
 	as_natively backlog 64 0-3
 }
 
@@ -162,19 +161,17 @@ backlog() {
 	at_least "counted as syncookies" $(($(fs_column syncookies) - counted)) 16
 }
 
-# flooded HOW: the SYN queue is filled from one CPU with requests that nobody completes
+# flooded HOW CLIENTS: the SYN queue is filled from one CPU with requests that nobody
+# completes; then, before any of them is given up, clients come
 flooded() {
 	local how=$1 p
 	port p
 	# shellcheck disable=SC2086
 	server s $how -p "$p" -b 16
 	warm s "$p"
-	deltas SyncookiesSent TCPReqQFullDoCookies TCPReqQFullDrop ListenDrops ListenOverflows
+	deltas SyncookiesSent SyncookiesRecv SyncookiesFailed TCPReqQFullDoCookies TCPReqQFullDrop ListenDrops ListenOverflows
 	"$FS_BIN/fsflood" 10.98.0.1 "$p" 64 10.99.$((1 + flood++)).1 1
-	sleep 0.3
-	show_deltas
-	deltas SyncookiesRecv SyncookiesFailed ListenDrops
-	clients -p "$p" -n 32 -P 4 -c 0-3 -C 900
+	clients -p "$p" -n "$2" -P 4 -c 0-3 -C 300
 	outcomes
 	show_deltas
 	look s
@@ -192,8 +189,9 @@ make_flood_route() {
 @test "syncookies: a flood fills the SYN queue as natively, and clients get through with cookies" {
 	make_flood_route
 	sysctl -qw net.ipv4.tcp_syncookies=1
-	as_natively flooded
-	grep -q '^SyncookiesSent +48$' "$BATS_TEST_TMPDIR/native"
+	as_natively flooded 32
+	# 16 or 17 requests have their place in the queue
+	grep -q '^SyncookiesSent +[78][90]$' "$BATS_TEST_TMPDIR/native"
 	grep -q '^SyncookiesRecv +32$' "$BATS_TEST_TMPDIR/native"
 	grep -q '^accepted=32$' "$BATS_TEST_TMPDIR/native"
 }
@@ -201,9 +199,9 @@ make_flood_route() {
 @test "syncookies: without them a flood shuts clients out, as natively" {
 	make_flood_route
 	sysctl -qw net.ipv4.tcp_syncookies=0
-	as_natively flooded
-	grep -q '^TCPReqQFullDrop +48$' "$BATS_TEST_TMPDIR/native"
-	grep -q ' timeout=32 ' "$BATS_TEST_TMPDIR/native"
+	as_natively flooded 4
+	grep -q '^TCPReqQFullDrop +5[12]$' "$BATS_TEST_TMPDIR/native"
+	grep -q ' timeout=4 ' "$BATS_TEST_TMPDIR/native"
 }
 
 # ---- features ----

@@ -2,7 +2,7 @@
 # fsserve and fsload as the suites use them: servers that take orders, clients
 # whose every connection is accounted for. Loaded after ../helpers.
 
-declare -gA server_pid=() server_in=() server_out=()
+declare -gA server_pid=() server_in=() server_out=() server_attached=()
 clients_pid='' stats='' result='' answer=''
 ports_used=0
 
@@ -14,11 +14,10 @@ port() {
 
 # field KEY LINE: the value in a line of key=value
 field() {
-	local word
-	for word in $2; do
-		[[ $word == "$1="* ]] && { echo "${word#*=}"; return; }
-	done
-	fail "no $1= in: $2"
+	[[ " $2 " == *" $1="* ]] || fail "no $1= in: $2" || return
+	local rest=" $2 "
+	rest=${rest#*" $1="}
+	echo "${rest%% *}"
 }
 
 # nth INDEX LIST: an element of 1,2,3
@@ -41,6 +40,8 @@ server() {
 	mkfifo "$dir/in" "$dir/out"
 	"${under[@]}" "$FS_BIN/fsserve" -C "$@" <"$dir/in" >"$dir/out" 2>"$dir/errors" 3>&- &
 	server_pid[$name]=$!
+	server_attached[$name]=''
+	[[ " $* " != *" -f "* ]] || server_attached[$name]=yes
 	exec {in}>"$dir/in" {out}<"$dir/out"
 	server_in[$name]=$in server_out[$name]=$out
 	hear "$name"
@@ -159,7 +160,8 @@ locality() {
 	awk -v l="$(field local "$stats")" -v a="$(field accepted "$stats")" 'BEGIN { printf "%.1f\n", a ? 100 * l / a : 0 }'
 }
 
-# warm NAME PORT [ADDRESS...]: until every worker has a CPU of its own, or for a while; counters are 0 afterwards
+# warm NAME PORT [ADDRESS...]: until every worker of an attached listener has a CPU of its own, or for a
+# while; counters are 0 afterwards
 warm() {
 	local name=$1 to=$2 round addr args=()
 	shift 2
@@ -167,6 +169,7 @@ warm() {
 	for round in 1 2 3 4 5; do
 		clients -p "$to" -n 48 -P 4 -c 0-3 "${args[@]}"
 		answered 48
+		[ "${server_attached[$name]}" ] || break
 		look "$name"
 		bound "$(field aff "$stats")" && break
 	done
