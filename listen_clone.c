@@ -31,15 +31,14 @@
 /* How often a clone with pending connections is looked at. */
 #define FS_WATCH_MS	20
 /*
- * A connection this old goes to others if one of them is idle: when its worker
- * sleeps over something else, when its worker is running or waits for the CPU ...
+ * A connection that waits this long goes to others if one of them is idle: when
+ * its worker sleeps over something else, when its worker runs or waits for the
+ * CPU ...
  */
 #define FS_ASLEEP_MS	20
 #define FS_RUNNING_MS	100
-/* ... and this old in any case. */
+/* ... and one this old in any case. */
 #define FS_HARD_MS	400
-/* A worker without epoll that was not seen for so long is doing other work. */
-#define FS_AWAY_MS	20
 
 /* Jiffies since the oldest connection in @c's accept queue was established. */
 static unsigned long fs_oldest(const struct fs_clone *c)
@@ -78,10 +77,16 @@ static bool fs_clone_idle(const struct fs_clone *c)
 	return !fs_pending(c->sk) && fs_has_waiter(c) && fs_worker_asleep(c);
 }
 
-/* How long a connection in @c may wait while others are idle. Under RCU. */
-static unsigned long fs_patience(const struct fs_clone *c)
+/* How long @c's worker may leave a connection while others are idle. Under RCU. */
+static unsigned int fs_patience_ms(const struct fs_clone *c)
 {
-	return msecs_to_jiffies(fs_worker_asleep(c) ? FS_ASLEEP_MS : FS_RUNNING_MS);
+	return fs_worker_asleep(c) ? FS_ASLEEP_MS : FS_RUNNING_MS;
+}
+
+/* Has the watch seen the same connection for longer than that? Under RCU. */
+static bool fs_clone_stuck(const struct fs_clone *c)
+{
+	return READ_ONCE(c->rounds) * FS_WATCH_MS >= fs_patience_ms(c);
 }
 
 /* Would somebody else fetch a connection sooner than @c? Under RCU. */
@@ -154,30 +159,32 @@ unsigned int fs_clone_drain(struct fs_clone *c)
 }
 
 /*
- * Has the head of the queue been there for a whole round of the watch? After a
- * pause of the (virtual) CPU the timer runs before the worker has had a chance:
- * age alone does not tell.
+ * Count for how many rounds the head of the queue has been there. A round that
+ * took much longer does not count: this (virtual) CPU was paused, and the timer
+ * runs before the worker has had its chance.
  */
-static bool fs_head_stays(struct fs_clone *c)
+static void fs_count_round(struct fs_clone *c)
 {
 	const struct request_sock *head = READ_ONCE(fs_queue(c->sk)->rskq_accept_head);
-	bool stays = head && head == c->seen;
+	bool late = time_after(jiffies, c->ran + 2 * msecs_to_jiffies(FS_WATCH_MS));
 
+	if (head != c->seen)
+		WRITE_ONCE(c->rounds, 0);
+	else if (!late)
+		WRITE_ONCE(c->rounds, c->rounds + 1);
 	c->seen = head;
-	return stays;
+	c->ran = jiffies;
 }
 
 static bool fs_must_drain(struct fs_clone *c)
 {
-	unsigned long age;
-
 	if (fs_clone_gone(c))
 		return true;
-	if (!fs_head_stays(c))
+	fs_count_round(c);
+	if (!c->rounds)
 		return false;
-	age = fs_oldest(c);
-	return age >= msecs_to_jiffies(FS_HARD_MS) ||
-	       (age >= fs_patience(c) && fs_idle_elsewhere(c));
+	return fs_oldest(c) >= msecs_to_jiffies(FS_HARD_MS) ||
+	       (fs_clone_stuck(c) && fs_idle_elsewhere(c));
 }
 
 /*
@@ -210,6 +217,8 @@ static void fs_watch(struct timer_list *t)
 		rcu_read_unlock();
 	}
 	if (!fs_pending(c->sk)) {
+		c->seen = NULL;
+		WRITE_ONCE(c->rounds, 0);
 		/* Pairs with fs_clone_data_ready(): one of us sees the other. */
 		smp_store_mb(c->watching, false);
 		if (!fs_pending(c->sk))
@@ -359,10 +368,11 @@ static enum fs_stat fs_clone_obstacle(const struct fs_clone *c)
 	if (READ_ONCE(c->persistent) && !fs_has_waiter(c))
 		return FS_STALLED;
 	if (fs_pending(c->sk)) {
-		if (fs_oldest(c) >= fs_patience(c) && fs_idle_elsewhere(c))
+		if (fs_clone_stuck(c) && fs_idle_elsewhere(c))
 			return FS_BUSY;
 	} else if (!READ_ONCE(c->persistent) && !fs_has_waiter(c) &&
-		   time_after(jiffies, READ_ONCE(c->last) + msecs_to_jiffies(FS_AWAY_MS)) &&
+		   time_after(jiffies, READ_ONCE(c->last) +
+				       msecs_to_jiffies(fs_patience_ms(c))) &&
 		   fs_idle_elsewhere(c)) {
 		return FS_BUSY;
 	}

@@ -63,9 +63,21 @@ static int fs_pinned_cpu(void)
 	return current->nr_cpus_allowed == 1 ? cpumask_first(current->cpus_ptr) : -1;
 }
 
-static bool fs_may_run_on(int cpu)
+static bool fs_may_use(const struct cpumask *mask, int cpu)
 {
-	return cpu_online(cpu) && cpumask_test_cpu(cpu, current->cpus_ptr);
+	return cpu_online(cpu) && cpumask_test_cpu(cpu, mask);
+}
+
+/* Is the one CPU that current is allowed on our choice, not the user's? */
+static bool fs_bound_by_us(const struct fs_task *t)
+{
+	return t->bound_to >= 0 && t->bound_to == fs_pinned_cpu();
+}
+
+/* The CPUs that current, whose record is @t, may use if we let it. */
+static const struct cpumask *fs_allowed(const struct fs_task *t)
+{
+	return fs_bound_by_us(t) ? t->saved : current->cpus_ptr;
 }
 
 static struct fs_clone *fs_slot(const struct fs_listener *ls, int cpu)
@@ -73,13 +85,13 @@ static struct fs_clone *fs_slot(const struct fs_listener *ls, int cpu)
 	return rcu_dereference_protected(ls->slot[cpu], lockdep_is_held(&ls->lock));
 }
 
-/* The CPU current may use that has the fewest workers of @ls, lowest first. */
-static int fs_choose_cpu(const struct fs_listener *ls)
+/* The CPU of @mask that has the fewest workers of @ls, lowest first. */
+static int fs_choose_cpu(const struct fs_listener *ls, const struct cpumask *mask)
 {
 	unsigned int least = UINT_MAX;
 	int cpu, best = -1;
 
-	for_each_cpu_and(cpu, current->cpus_ptr, cpu_online_mask) {
+	for_each_cpu_and(cpu, mask, cpu_online_mask) {
 		const struct fs_clone *c = fs_slot(ls, cpu);
 		unsigned int n = c ? c->nworkers : 0;
 
@@ -101,7 +113,32 @@ static struct fs_task *fs_task_find(const struct pid *pid)
 	return NULL;
 }
 
-static struct fs_task *fs_task_new(int cpu)
+/*
+ * Current was made by a worker that we bound, and has its one CPU from there: it
+ * is as free as that worker was. Holds fs_tasks_lock.
+ */
+static void fs_task_inherit(struct fs_task *t)
+{
+	int i, cpu = fs_pinned_cpu();
+	const struct fs_task *o;
+	struct task_struct *p;
+
+	if (cpu < 0)
+		return;
+	rcu_read_lock();
+	hash_for_each(fs_tasks, i, o, node) {
+		p = o->bound_to == cpu ? pid_task(o->pid, PIDTYPE_PID) : NULL;
+		if (p && (same_thread_group(p, current) ||
+			  same_thread_group(p, rcu_dereference(current->real_parent)))) {
+			cpumask_copy(t->saved, o->saved);
+			t->bound_to = cpu;
+			break;
+		}
+	}
+	rcu_read_unlock();
+}
+
+static struct fs_task *fs_task_new(void)
 {
 	struct fs_task *t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
 
@@ -112,32 +149,34 @@ static struct fs_task *fs_task_new(int cpu)
 		return NULL;
 	}
 	t->pid = get_task_pid(current, PIDTYPE_PID);
-	t->cpu = cpu;
+	t->cpu = -1;
+	t->bound_to = -1;
+	fs_task_inherit(t);
 	hash_add(fs_tasks, &t->node, fs_key(t->pid));
 	return t;
 }
 
 /*
- * The record of current, with a CPU for it: @want, else the one it is pinned
- * to, else the one it has because of another listener, else the best for @ls.
+ * The record of current, with a CPU for it: @want, else the one that the user
+ * has pinned it to, else the one it has because of another listener, else the
+ * best for @ls.
  */
 static struct fs_task *fs_task_get(const struct fs_listener *ls, int want)
 {
 	struct fs_task *t;
-	int cpu = want >= 0 ? want : fs_pinned_cpu();
 
 	mutex_lock(&fs_tasks_lock);
 	t = fs_task_find(task_pid(current));
-	if (cpu < 0 && t && fs_may_run_on(t->cpu))
-		cpu = t->cpu;
-	if (cpu < 0)
-		cpu = fs_choose_cpu(ls);
-	if (!t && cpu >= 0)
-		t = fs_task_new(cpu);
+	if (!t)
+		t = fs_task_new();
 	if (t) {
-		if (cpu >= 0)
-			t->cpu = cpu;
 		t->users++;
+		if (want >= 0)
+			t->cpu = want;
+		else if (fs_pinned_cpu() >= 0 && !fs_bound_by_us(t))
+			t->cpu = fs_pinned_cpu();
+		else if (t->cpu < 0 || !fs_may_use(fs_allowed(t), t->cpu))
+			t->cpu = fs_choose_cpu(ls, fs_allowed(t));
 	}
 	mutex_unlock(&fs_tasks_lock);
 	return t;
@@ -154,10 +193,10 @@ static void fs_task_unbind(struct fs_task *t)
 	struct task_struct *p = get_pid_task(t->pid, PIDTYPE_PID);
 	pid_t nr = pid_vnr(t->pid);
 
-	if (p && nr && t->bound && p->nr_cpus_allowed == 1 &&
-	    cpumask_test_cpu(t->cpu, p->cpus_ptr))
+	if (p && nr && t->bound_to >= 0 && p->nr_cpus_allowed == 1 &&
+	    cpumask_test_cpu(t->bound_to, p->cpus_ptr))
 		fs_sys_setaffinity(nr, t->saved);
-	t->bound = false;
+	t->bound_to = -1;
 	if (p)
 		put_task_struct(p);
 }
@@ -181,11 +220,12 @@ static bool fs_task_bind(struct fs_task *t, int cpu)
 	bool ok;
 
 	mutex_lock(&fs_tasks_lock);
-	cpumask_copy(t->saved, current->cpus_ptr);
+	if (!fs_bound_by_us(t))
+		cpumask_copy(t->saved, current->cpus_ptr);
 	ok = !set_cpus_allowed_ptr(current, cpumask_of(cpu));
 	if (ok) {
 		t->cpu = cpu;
-		t->bound = true;
+		t->bound_to = cpu;
 	}
 	mutex_unlock(&fs_tasks_lock);
 	return ok;
@@ -255,7 +295,7 @@ static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
 		kfree(w);
 		return ERR_PTR(-ENOMEM);
 	}
-	c = fs_clone_get(ls, w->task->cpu);
+	c = w->task->cpu >= 0 ? fs_clone_get(ls, w->task->cpu) : ERR_PTR(-EINVAL);
 	if (IS_ERR(c)) {
 		fs_task_put(w->task);
 		kfree(w);
@@ -325,6 +365,7 @@ static bool fs_clone_move(struct fs_clone *c, int cpu)
  */
 static bool fs_worker_settle(struct fs_listener *ls, struct fs_worker *w)
 {
+	const struct cpumask *allowed = fs_allowed(w->task);
 	struct fs_clone *c = w->clone;
 	int cpu = fs_pinned_cpu();
 	bool ok = false;
@@ -334,16 +375,16 @@ static bool fs_worker_settle(struct fs_listener *ls, struct fs_worker *w)
 	if (READ_ONCE(c->shared) || time_before(jiffies, w->retry))
 		return false;
 	mutex_lock(&ls->lock);
-	if (cpu >= 0) {
+	if (cpu >= 0 && !fs_bound_by_us(w->task)) {
 		ok = fs_clone_move(c, cpu);
 	} else if (READ_ONCE(fs_spawn_mode) == FS_SPAWN_BIND) {
 		fs_workers_drop_if(ls, true);
-		if (!fs_may_run_on(c->cpu)) {
-			cpu = fs_choose_cpu(ls);
+		if (!fs_may_use(allowed, c->cpu)) {
+			cpu = fs_choose_cpu(ls, allowed);
 			if (cpu >= 0)
 				fs_clone_move(c, cpu);
 		}
-		ok = ls->nworkers > 1 && c->usable && fs_may_run_on(c->cpu) &&
+		ok = ls->nworkers > 1 && c->usable && fs_may_use(allowed, c->cpu) &&
 		     fs_task_bind(w->task, c->cpu);
 	}
 	w->retry = jiffies + (ok ? 0 : msecs_to_jiffies(FS_RETRY_MS));
@@ -461,7 +502,7 @@ int fs_worker_spawn(struct fs_listener *ls, int cpu)
 
 	if (mode == FS_SPAWN_OFF)
 		return -EOPNOTSUPP;
-	if (cpu < -1 || cpu >= (int)nr_cpu_ids || (cpu >= 0 && !fs_may_run_on(cpu)))
+	if (cpu < -1 || cpu >= (int)nr_cpu_ids || (cpu >= 0 && !fs_may_use(current->cpus_ptr, cpu)))
 		return -EINVAL;
 	if (!fs_may_be_worker()) {
 		pr_notice_ratelimited("Fastsocket: enable_listen_spawn=1: bind the task to one CPU before SPAWN_LISTEN\n");
@@ -476,7 +517,8 @@ int fs_worker_spawn(struct fs_listener *ls, int cpu)
 	else if (cpu >= 0 && w->clone->cpu != cpu && !fs_clone_move(w->clone, cpu))
 		err = -EBUSY;
 	else if (fs_pinned_cpu() != w->clone->cpu &&
-		 (!fs_may_run_on(w->clone->cpu) || !fs_task_bind(w->task, w->clone->cpu)))
+		 (!fs_may_use(fs_allowed(w->task), w->clone->cpu) ||
+		  !fs_task_bind(w->task, w->clone->cpu)))
 		err = -EINVAL;
 	else
 		fs_clone_enliven(w->clone);

@@ -57,6 +57,8 @@ struct fs_listener;
  * @stolen: the balance that leads to @shared; a hint
  * @settling: a worker has joined: the watch shall wake those that are not bound
  * @seen: head of the accept queue at the last run of the watch, to compare
+ * @ran: jiffies of that run
+ * @rounds: on how many runs in a row the head was the same
  * @watching: @timer is pending or about to be; written in softirq
  * @stopped: @sk does not listen (any more); under @ls->lock
  * @turn: alternates between the two queues; a hint
@@ -92,6 +94,8 @@ struct fs_clone {
 	unsigned long last;
 	atomic_long_t accepts;
 	const struct request_sock *seen;
+	unsigned long ran;
+	unsigned int rounds;
 	struct timer_list timer;
 };
 
@@ -101,17 +105,17 @@ struct fs_clone {
  * @pid: of the thread; we hold a reference
  * @users: fs_worker structures that point here
  * @cpu: the CPU chosen for it
- * @bound: we bound it to @cpu and @saved is what it had before
- * @saved: see @bound
+ * @bound_to: the CPU we bound it to, -1: we did not
+ * @saved: the CPUs it had before that
  *
- * All under fs_tasks_lock; @bound is written by the task itself.
+ * All under fs_tasks_lock; the task itself may read what it wrote without.
  */
 struct fs_task {
 	struct hlist_node node;
 	struct pid *pid;
 	unsigned int users;
 	int cpu;
-	bool bound;
+	int bound_to;
 	cpumask_var_t saved;
 };
 
