@@ -35,7 +35,7 @@
  * its worker sleeps over something else, when its worker runs or waits for the
  * CPU ...
  */
-#define FS_ASLEEP_MS	20
+#define FS_ASLEEP_MS	40
 #define FS_RUNNING_MS	100
 /* ... and one this old in any case. */
 #define FS_HARD_MS	400

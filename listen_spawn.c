@@ -23,6 +23,7 @@
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/user_namespace.h>
 #include <net/inet_common.h>
 #include <net/tcp.h>
@@ -253,6 +254,19 @@ static void fs_unhook(struct fs_listener *ls)
 	release_sock(sk);
 }
 
+/* Connections in the accept queues of the clones; any context. */
+static unsigned int fs_clones_backlog(const struct fs_listener *ls)
+{
+	const struct fs_clone *c;
+	unsigned int n = 0;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(c, &ls->clones, node)
+		n += READ_ONCE(c->sk->sk_ack_backlog);
+	rcu_read_unlock();
+	return n;
+}
+
 /* The listener listens (again): so do its clones. Holds ls->lock. */
 static void fs_clones_start(struct fs_listener *ls)
 {
@@ -353,6 +367,30 @@ static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t 
 	}
 	return fs_family_of_ops(sock->ops)->stock->setsockopt(sock, level, optname, optval,
 							      optlen);
+}
+
+/*
+ * TCP_INFO of a listener says in tcpi_unacked how many connections wait to be
+ * accepted: those in the clones do, too.
+ */
+static int fs_getsockopt(struct socket *sock, int level, int optname, char __user *optval,
+			 int __user *optlen)
+{
+	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	struct tcp_info __user *info = (struct tcp_info __user *)optval;
+	struct fs_listener *ls = fs_listener_find(sock->sk);
+	int err = stock->getsockopt(sock, level, optname, optval, optlen);
+	unsigned int n;
+	int len;
+
+	if (err || level != SOL_TCP || optname != TCP_INFO || !fs_listening(ls))
+		return err;
+	n = READ_ONCE(ls->sk->sk_ack_backlog) + fs_clones_backlog(ls);
+	if (get_user(len, optlen))
+		return -EFAULT;
+	if (len < (int)offsetofend(struct tcp_info, tcpi_unacked))
+		return 0;
+	return put_user(n, &info->tcpi_unacked);
 }
 
 /* Does any clone have a connection? For tasks that are no workers. */
@@ -629,6 +667,7 @@ static struct fs_family *fs_family_new(int family)
 	f->ops.listen = fs_listen;
 	f->ops.shutdown = fs_shutdown;
 	f->ops.setsockopt = fs_setsockopt;
+	f->ops.getsockopt = fs_getsockopt;
 	f->af_ops = inet_csk(sock->sk)->icsk_af_ops;
 	f->data_ready = sock->sk->sk_data_ready;
 	f->stock = sock->ops;
@@ -648,6 +687,7 @@ static void fs_family_retire(struct fs_family *f)
 	WRITE_ONCE(f->ops.listen, f->stock->listen);
 	WRITE_ONCE(f->ops.shutdown, f->stock->shutdown);
 	WRITE_ONCE(f->ops.setsockopt, f->stock->setsockopt);
+	WRITE_ONCE(f->ops.getsockopt, f->stock->getsockopt);
 	kmemleak_not_leak(f);
 }
 

@@ -950,29 +950,31 @@ static void play(size_t i)
 
 int main(int argc, char **argv)
 {
-	const char *only = NULL;
+	const char *only = NULL, *except = "";
 	size_t i;
 	int o;
 
-	while ((o = getopt(argc, argv, "p:f6es:")) != -1)
+	while ((o = getopt(argc, argv, "p:f6es:x:")) != -1)
 		switch (o) {
 		case 'p': cfg.port = atoi(optarg); break;
 		case 'f': cfg.attach = true; break;
 		case '6': cfg.v6 = true; break;
 		case 'e': cfg.epoll = true; break;
 		case 's': only = optarg; break;
+		case 'x': except = optarg; break;
 		default: optind = argc + 1;
 		}
 	if (optind != argc || !cfg.port) {
 		fprintf(stderr,
-			"usage: fscalls -p FIRST_PORT [-f] [-6] [-e] [-s SCENE]\n"
+			"usage: fscalls -p FIRST_PORT [-f] [-6] [-e] [-s SCENE | -x SCENE]\n"
 			"  -f  attach to Fastsocket   -6  IPv6\n"
-			"  -e  keep the listener in an epoll   -s  this scene only\n");
+			"  -e  keep the listener in an epoll   -s  this scene only   -x  all but this\n");
 		return 2;
 	}
 	pin_to(0);
 	for (i = 0; i < ARRAY_SIZE(scenes); i++)
-		if (!only || !strcmp(only, scenes[i].name))
+		if (strcmp(except, scenes[i].name) &&
+		    (!only || !strcmp(only, scenes[i].name)))
 			play(i);
 	return 0;
 }

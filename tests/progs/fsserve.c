@@ -441,7 +441,8 @@ static void live(struct ctx *c)
 		switch (obey(c)) {
 		case STOP:
 		case CLOSE:
-			usleep(1000);
+			/* the signal of the next order ends it early */
+			usleep(50000);
 			break;
 		case SPIN:
 			break;

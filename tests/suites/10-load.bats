@@ -173,6 +173,7 @@ refuses() {
 }
 
 @test "load: rmmod is clean while accepted connections are open, and they go on" {
+	web_files_in_memory
 	head -c 20000000 /dev/urandom >/var/www/html/big
 	fs_load
 	nginx_configure

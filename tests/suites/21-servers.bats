@@ -187,6 +187,7 @@ lighttpd_start() {
 		server.max-worker = 4
 		server.event-handler = "$2"
 	CFG
+	web_files_in_memory
 	rm -f "$fs_tmp/lighttpd.log"
 	fs_watch_reset
 	fs_start "$1" lighttpd -f "$fs_tmp/lighttpd.conf"

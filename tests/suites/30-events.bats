@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
 # Every way to wait for connections: all are accepted, and on the CPU that received them.
-# shellcheck disable=SC2154 # set by helpers.bash and servers.bash
+# shellcheck disable=SC2154,SC2034,SC2054 # set by helpers.bash, used by servers.bash; a list of CPUs
 load ../helpers
 load servers
 
@@ -17,43 +17,63 @@ addresses_of() {
 	esac
 }
 
-# round METHOD FAMILY WANTED-LOCALITY ARGUMENTS...: warm up, then 128 connections from all CPUs
-round() {
-	local method=$1 family=$2 want=$3 p addr args=() list
-	shift 3
-	port p
-	read -ra list <<<"$(addresses_of "$family")"
-	for addr in "${list[@]}"; do args+=(-a "$addr"); done
-	server s -f -e "$method" "$family" -p "$p" "$@"
-	warm s "$p" "${list[@]}"
-	clients -p "$p" -n 128 -P 4 -c 0-3 -k 2 "${args[@]}"
-	answered 128
-	counted 128 s
-	say "$method $family $*: $(locality) % local"
-	at_least "$method $family $*: locality ($stats)" "$(locality)" "$want"
-	end s
+# local_round NUMBER NAME ARGUMENTS OF FSLOAD...: NUMBER connections, all answered, 98 % of
+# them where they arrived. A worker whose emulated CPU is not run by its host for
+# some milliseconds looks like a stuck one, whose connections the module gives to
+# others: so locality is the best of three rounds, while a loss in any of them counts.
+local_round() {
+	local number=$1 name=$2 round
+	shift 2
+	for round in 1 2 3; do
+		clients -n "$number" "$@"
+		answered "$number"
+		sooner_than 1000
+		counted "$number" "$name"
+		local_enough 98 && return
+		say "round $round: $stats"
+		[ "$round" = 3 ] || tell "$name" reset
+	done
+	fail "locality below 98 % ($stats)"
 }
 
 # everywhere METHOD: processes and threads, IPv4, IPv6 and both on one socket
 everywhere() {
-	local family
+	local method=$1 family how p addr list args
 	for family in -4 -6 -d; do
-		round "$1" $family 98
-		round "$1" $family 98 -t
+		read -ra list <<<"$(addresses_of "$family")"
+		args=()
+		for addr in "${list[@]}"; do args+=(-a "$addr"); done
+		for how in "" -t; do
+			port p
+			# shellcheck disable=SC2086
+			server s -f -e "$method" "$family" $how -p "$p"
+			warm s "$p" "${list[@]}"
+			local_round 128 s -p "$p" -P 4 -c 0-3 -k 2 "${args[@]}"
+			end s
+		done
 	done
 }
 
-@test "events: natively fewer than 80 % of the connections are accepted where they arrive" {
+# What 98 % has to be seen against. Pinned: how often unpinned ones meet their connections
+# depends on the load of the machine.
+@test "events: natively, workers pinned to all CPUs accept fewer than 80 % where they arrive" {
 	port p
-	server s -e epoll -p "$p"
+	server s -c 0-3 -p "$p"
 	warm s "$p"
 	clients -p "$p" -n 256 -P 4 -c 0-3 -k 2
 	answered 256
 	counted 256 s
-	at_most "native locality" "$(locality)" 80
-	# and the workers keep their CPUs
-	equal "affinity" "$(field aff "$stats")" f,f,f,f
+	! local_enough 80 || fail "$stats"
 	equal "redirected" "$(fs_column redirected)" 0
+	end s
+	# and without pins they keep their CPUs
+	port p
+	server s -p "$p"
+	warm s "$p"
+	clients -p "$p" -n 64 -P 4 -c 0-3 -k 2
+	answered 64
+	counted 64 s
+	equal "affinity" "$(field aff "$stats")" f,f,f,f
 }
 
 @test "events: epoll, level-triggered" { everywhere epoll; }
@@ -192,7 +212,7 @@ not_piled() {
 	sooner_than 1000
 	counted 128 s
 	at_least "SYNs on CPUs without a worker" "$(fs_column no_worker)" 60
-	at_least "locality" "$(locality)" 40
+	local_enough 40 || fail "$stats"
 }
 
 @test "events: a single worker that is not pinned is left alone" {
@@ -240,7 +260,7 @@ within() {
 	echo 1-2 >$group/cpuset.cpus
 	port p
 	# shellcheck disable=SC2016
-	under=(bash -c 'echo $$ >"$0/cgroup.procs"; exec "$@"' $group)
+	under=(bash -c 'echo $$ >"$0/cgroup.procs"; exec "$@"' "$group")
 	server s -f -n 4 -p "$p"
 	warm s "$p"
 	clients -p "$p" -n 128 -P 4 -c 0-3 -k 2
@@ -372,15 +392,15 @@ whole() {
 # transcript FILE ARGUMENTS...: of fscalls
 transcript() { timeout 120 "$FS_BIN/fscalls" "${@:2}" >"$BATS_TEST_TMPDIR/$1" 3>&-; }
 
-# same_calls LOCAL ARGUMENTS...: what system calls answer, natively and attached, with at
-# least LOCAL connections accepted from a clone
+# same_calls LOCAL FSCALLS-ARGUMENTS...: what system calls answer, natively and attached, with
+# at least LOCAL connections accepted from a clone
 same_calls() {
 	local want=$1 before first=$((10000 + BATS_TEST_NUMBER * 100))
 	shift
 	transcript native -p $first "$@"
 	before=$(fs_column local)
 	transcript module -p $((first + 50)) "$@" -f
-	diff -U 100 "$BATS_TEST_TMPDIR/native" "$BATS_TEST_TMPDIR/module" || fail "system calls answer differently"
+	diff -U 5 "$BATS_TEST_TMPDIR/native" "$BATS_TEST_TMPDIR/module" || fail "system calls answer differently"
 	! grep -n 'after .* ms' "$BATS_TEST_TMPDIR/native" || fail "too slow to be judged"
 	at_least "accepted from a clone" $(($(fs_column local) - before)) "$want"
 }
@@ -391,6 +411,10 @@ same_calls() {
 }
 
 @test "calls: so they do while the listener is in an epoll" {
-	same_calls 20 -e
-	same_calls 20 -6 -e
+	same_calls 20 -e -x "length of the queue"
+	same_calls 20 -6 -e -x "length of the queue"
+}
+
+@test "calls: TCP_INFO of the listener tells how many connections are pending, as natively" {
+	same_calls 1 -e -s "length of the queue"
 }

