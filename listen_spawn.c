@@ -572,8 +572,12 @@ static int fs_accept(struct socket *sock, struct socket *newsock, int flags, boo
 		return stock->accept(sock, newsock, flags, kern);
 	}
 	c = fs_worker_clone(ls);
-	err = c ? fs_accept_worker(ls, c, newsock, flags, kern) :
-		  fs_accept_other(ls, newsock, flags, kern);
+	if (c) {
+		fs_clone_accepting(c);
+		err = fs_accept_worker(ls, c, newsock, flags, kern);
+	} else {
+		err = fs_accept_other(ls, newsock, flags, kern);
+	}
 	if (err != -EAGAIN || (flags & O_NONBLOCK))
 		return err;
 	c = fs_worker_join(ls);

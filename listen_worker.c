@@ -312,9 +312,9 @@ static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
 }
 
 /*
- * Does current wait for @c in epoll, whose entry is in the wait queue also while
- * current runs? With several workers all must be in the queue for that: those of
- * poll() and accept() are there only while they sleep.
+ * Does current, which is in accept(), wait for @c in epoll, whose entry is in the
+ * wait queue also while current runs? With several workers all must be in the
+ * queue for that: those of poll() and accept() are there only while they sleep.
  */
 static bool fs_waits_in_epoll(const struct fs_clone *c)
 {
@@ -335,15 +335,12 @@ static bool fs_waits_in_epoll(const struct fs_clone *c)
 /* Let SYNs come, now that a worker of @c is here and runs where it should. */
 static void fs_clone_enliven(struct fs_clone *c)
 {
-	bool persistent = fs_waits_in_epoll(c);
 	unsigned long now = jiffies;
 
 	if (READ_ONCE(c->lastpid) != task_pid(current))
 		WRITE_ONCE(c->lastpid, task_pid(current));
 	if (READ_ONCE(c->last) != now)
 		WRITE_ONCE(c->last, now);
-	if (READ_ONCE(c->persistent) != persistent)
-		WRITE_ONCE(c->persistent, persistent);
 	if (!READ_ONCE(c->live) && !READ_ONCE(c->shared) && !c->stopped)
 		WRITE_ONCE(c->live, true);
 }
@@ -390,6 +387,20 @@ static bool fs_worker_settle(struct fs_listener *ls, struct fs_worker *w)
 	w->retry = jiffies + (ok ? 0 : msecs_to_jiffies(FS_RETRY_MS));
 	mutex_unlock(&ls->lock);
 	return ok;
+}
+
+/**
+ * fs_clone_accepting() - a worker of @c has called accept(): note how it waits
+ * @c: the clone
+ *
+ * Not told from inside poll(), whose own entries are in the queue until it ends.
+ */
+void fs_clone_accepting(struct fs_clone *c)
+{
+	bool persistent = fs_waits_in_epoll(c);
+
+	if (READ_ONCE(c->persistent) != persistent)
+		WRITE_ONCE(c->persistent, persistent);
 }
 
 /**

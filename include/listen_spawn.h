@@ -254,6 +254,7 @@ struct fs_clone *fs_worker_clone(struct fs_listener *ls);
 struct fs_clone *fs_worker_join(struct fs_listener *ls);
 int fs_worker_spawn(struct fs_listener *ls, int cpu);
 void fs_workers_drop(struct fs_listener *ls);
+void fs_clone_accepting(struct fs_clone *c);
 void fs_clone_stolen(struct fs_clone *c);
 bool fs_pid_alive(struct pid *pid);
 
