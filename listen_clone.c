@@ -152,8 +152,8 @@ unsigned int fs_clone_drain(struct fs_clone *c)
 
 	if (n)
 		fs_count_n(c->ls->fn, FS_DRAINED, n);
-	/* One wake-up each, as if they had arrived there; a crowd needs no more. */
-	for (i = 0; i < min(n, 2 * nr_cpu_ids); i++)
+	/* A waiter for each: a call wakes one of the listener's and one of every clone's. */
+	for (i = 0; i < n; i += READ_ONCE(c->ls->nclones) + 1)
 		sk->sk_data_ready(sk);
 	return n;
 }
@@ -178,12 +178,15 @@ static void fs_count_round(struct fs_clone *c)
 
 static bool fs_must_drain(struct fs_clone *c)
 {
+	unsigned long age = fs_oldest(c);
+
 	if (fs_clone_gone(c))
 		return true;
 	fs_count_round(c);
+	/* Even if every round is late, nobody waits for a second. */
 	if (!c->rounds)
-		return false;
-	return fs_oldest(c) >= msecs_to_jiffies(FS_HARD_MS) ||
+		return age >= msecs_to_jiffies(2 * FS_HARD_MS);
+	return age >= msecs_to_jiffies(FS_HARD_MS) ||
 	       (fs_clone_stuck(c) && fs_idle_elsewhere(c));
 }
 
