@@ -428,18 +428,39 @@ leaving() {
 	at_least "counted as migrate" $(($(fs_column migrate) - counted)) 1
 }
 
+# ---- reasons that come from outside the listener ----
+
+@test "enable_listen_spawn=0 at run time: no SYN goes to a clone any more, counted as disabled" {
+	port p
+	server s -f -p "$p"
+	warm s "$p"
+	echo 0 >"$fs_param"
+	local redirected disabled
+	redirected=$(fs_column redirected) disabled=$(fs_column disabled)
+	clients -p "$p" -n 64 -P 4 -c 0-3 -k 2
+	answered 64
+	equal "SYNs redirected" $(($(fs_column redirected) - redirected)) 0
+	equal "SYNs counted as disabled" $(($(fs_column disabled) - disabled)) 64
+	echo 2 >"$fs_param"
+	clients -p "$p" -n 64 -P 4 -c 0-3 -k 2
+	answered 64
+	at_least "SYNs redirected when it is 2 again" $(($(fs_column redirected) - redirected)) 50
+}
+
 # ---- ss ----
 
-@test "ss shows the pending connections and the backlog, as natively" {
+# Recv-Q of ss is the listener's own queue (README, limits). What nobody fetches is
+# there after less than a second.
+@test "ss shows the backlog, and connections that nobody fetches, as natively" {
 	shown() {
 		local p
 		port p
 		# shellcheck disable=SC2086
 		server s $1 -p "$p" -b 100
 		warm s "$p"
-		# busy, not asleep: what is in the clones stays there for a while
-		tell s spin all
+		tell s stop all
 		clients_open -p "$p" -n 8 -c 0-3
+		sleep 1.2
 		ss -Hltn "sport = :$p" | awk '{ print $1, $2, $3 }'
 		tell s go all
 		clients_end
