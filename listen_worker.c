@@ -201,15 +201,26 @@ static void fs_task_unbind(struct fs_task *t)
 		put_task_struct(p);
 }
 
+/*
+ * put_pid() frees at once when the task is long dead: not before softirqs that
+ * found the pid in fs_clone.lastpid or in a worker are done with it.
+ */
+static void fs_task_free(struct rcu_head *head)
+{
+	struct fs_task *t = container_of(head, struct fs_task, rcu);
+
+	put_pid(t->pid);
+	free_cpumask_var(t->saved);
+	kfree(t);
+}
+
 static void fs_task_put(struct fs_task *t)
 {
 	mutex_lock(&fs_tasks_lock);
 	if (--t->users == 0) {
 		fs_task_unbind(t);
 		hash_del(&t->node);
-		put_pid(t->pid);
-		free_cpumask_var(t->saved);
-		kfree(t);
+		call_rcu(&t->rcu, fs_task_free);
 	}
 	mutex_unlock(&fs_tasks_lock);
 }

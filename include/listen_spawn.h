@@ -107,6 +107,7 @@ struct fs_clone {
  * @cpu: the CPU chosen for it
  * @bound_to: the CPU we bound it to, -1: we did not
  * @saved: the CPUs it had before that
+ * @rcu: to free it, and to drop @pid, which softirqs look into under RCU
  *
  * All under fs_tasks_lock; the task itself may read what it wrote without.
  */
@@ -117,6 +118,7 @@ struct fs_task {
 	int cpu;
 	int bound_to;
 	cpumask_var_t saved;
+	struct rcu_head rcu;
 };
 
 /**
