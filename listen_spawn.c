@@ -26,6 +26,7 @@
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
 #include <net/inet_common.h>
+#include <net/ipv6.h>
 #include <net/tcp.h>
 
 #include "include/fastsocket.h"
@@ -74,6 +75,8 @@ static struct fs_family *fs_family_of_ops(const struct proto_ops *ops)
 /**
  * fs_attached() - does a socket have our operations?
  * @sock: any socket; any context
+ *
+ * Return: whether it has.
  */
 bool fs_attached(const struct socket *sock)
 {
@@ -86,6 +89,8 @@ bool fs_attached(const struct socket *sock)
  * @sock: any socket; any context
  *
  * MPTCP sockets have another protocol number.
+ *
+ * Return: whether it is.
  */
 bool fs_can_attach(const struct socket *sock)
 {
@@ -356,17 +361,49 @@ static int fs_connect(struct socket *sock, struct sockaddr *addr, int len, int f
  * as it is loaded. Those must not be ours, so a socket that was an attached
  * listener once and is a connection now cannot have a ULP.
  */
+static int fs_set_ulp(const struct sock *sk)
+{
+	if ((1 << inet_sk_state_load(sk)) & (TCPF_LISTEN | TCPF_CLOSE))
+		return -ENOTCONN; /* as kTLS says */
+	pr_notice_ratelimited("TCP_ULP on an attached listener: use a new socket\n");
+	return -EOPNOTSUPP;
+}
+
+/*
+ * IPV6_ADDRFORM makes an IPv6 connection to an IPv4 address an IPv4 socket and
+ * gives it the operations of those: fs_release() would not see its end. So it is
+ * refused; what the kernel refuses has the kernel's error.
+ */
+static int fs_set_addrform(const struct sock *sk, sockptr_t optval, unsigned int optlen)
+{
+	int family;
+
+	if (optlen < sizeof(family) || sockptr_is_null(optval))
+		return -EINVAL;
+	if (copy_from_sockptr(&family, optval, sizeof(family)))
+		return -EFAULT;
+	if (family != AF_INET)
+		return -EINVAL;
+	if (inet_sk_state_load(sk) != TCP_ESTABLISHED)
+		return -ENOTCONN;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (ipv6_only_sock(sk) || !ipv6_addr_v4mapped(&sk->sk_v6_daddr))
+		return -EADDRNOTAVAIL;
+#endif
+	pr_notice_ratelimited("IPV6_ADDRFORM on an attached listener: use a new socket\n");
+	return -EOPNOTSUPP;
+}
+
 static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t optval,
 			 unsigned int optlen)
 {
-	if (level == SOL_TCP && optname == TCP_ULP) {
-		if ((1 << inet_sk_state_load(sock->sk)) & (TCPF_LISTEN | TCPF_CLOSE))
-			return -ENOTCONN;	/* as kTLS says */
-		pr_notice_ratelimited("TCP_ULP on an attached listener: use a new socket\n");
-		return -EOPNOTSUPP;
-	}
-	return fs_family_of_ops(sock->ops)->stock->setsockopt(sock, level, optname, optval,
-							      optlen);
+	const struct sock *sk = sock->sk;
+
+	if (level == SOL_TCP && optname == TCP_ULP)
+		return fs_set_ulp(sk);
+	if (level == SOL_IPV6 && optname == IPV6_ADDRFORM && sk->sk_family == AF_INET6)
+		return fs_set_addrform(sk, optval, optlen);
+	return fs_family_of_ops(sock->ops)->stock->setsockopt(sock, level, optname, optval, optlen);
 }
 
 /*
@@ -388,9 +425,11 @@ static int fs_getsockopt(struct socket *sock, int level, int optname, char __use
 	n = READ_ONCE(ls->sk->sk_ack_backlog) + fs_clones_backlog(ls);
 	if (get_user(len, optlen))
 		return -EFAULT;
-	if (len < (int)offsetofend(struct tcp_info, tcpi_unacked))
+	if (len <= (int)offsetof(struct tcp_info, tcpi_unacked))
 		return 0;
-	return put_user(n, &info->tcpi_unacked);
+	/* The kernel fills whatever room there is, also part of a number. */
+	len = min_t(int, len - offsetof(struct tcp_info, tcpi_unacked), sizeof(n));
+	return copy_to_user(&info->tcpi_unacked, &n, len) ? -EFAULT : 0;
 }
 
 /* Does any clone have a connection? For tasks that are no workers. */
@@ -792,9 +831,10 @@ static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_
  * @sock: TCP, see fs_can_attach(), listening or about to; the caller holds a
  *	reference on its file
  *
- * Process context, may sleep. Return: 0, also when it is attached already;
- * -EOPNOTSUPP: not TCP; -EBUSY: its operations are not the kernel's own;
- * -EINVAL: it is connected; -ENOMEM.
+ * Process context, may sleep.
+ *
+ * Return: 0, also when it is attached already; -EOPNOTSUPP: not TCP; -EBUSY: its
+ * operations are not the kernel's own; -EINVAL: it is connected; -ENOMEM.
  */
 int fs_attach(struct socket *sock)
 {
@@ -876,9 +916,9 @@ static void fs_clone_show(struct seq_file *m, const struct fs_clone *c, bool pid
 	struct fs_worker *w = hlist_entry_safe(c->workers.first, struct fs_worker, on_clone);
 
 	fs_show_address(m, c->ls->sk);
-	seq_printf(m, "%d %d %u %u %ld %s\n", c->cpu, pids && w ? pid_vnr(w->pid) : 0,
-		   c->nworkers, READ_ONCE(c->sk->sk_ack_backlog),
-		   atomic_long_read(&c->accepts), fs_clone_state(c));
+	seq_printf(m, "%d %d %u %u %ld %s\n", c->cpu, pids && w ? pid_vnr(w->pid) : 0, c->nworkers,
+		   READ_ONCE(c->sk->sk_ack_backlog), atomic_long_read(&c->accepts),
+		   fs_clone_state(c));
 }
 
 /**
@@ -902,7 +942,11 @@ void fs_listener_show(struct seq_file *m, struct fs_listener *ls)
 	mutex_unlock(&ls->lock);
 }
 
-/** fs_listen_init() - at load; process context */
+/**
+ * fs_listen_init() - at load; process context
+ *
+ * Return: 0 or -ENOMEM.
+ */
 int fs_listen_init(void)
 {
 	fs_wq = alloc_workqueue("fastsocket", WQ_UNBOUND, 0);
