@@ -47,7 +47,7 @@ static const struct kernel_param_ops fs_spawn_mode_ops = {
 module_param_cb(enable_listen_spawn, &fs_spawn_mode_ops, &fs_spawn_mode, 0644);
 __MODULE_PARM_TYPE(enable_listen_spawn, "uint");
 MODULE_PARM_DESC(enable_listen_spawn,
-		 "local listen sockets per CPU: 0 off, 1 for workers that the application binds to a CPU, 2 Fastsocket binds each worker (default 2); writable");
+		 "0: off, 1: workers bound to one CPU, 2: any worker; default 2, writable");
 
 /*
  * The argument as a 32-bit program lays it out: pointers and the size of the
@@ -155,8 +155,8 @@ static long fs_ioctl_do(unsigned int cmd, const struct fsocket_ioctl_arg *arg)
 	case FSOCKET_IOC_LISTEN:
 		return fs_ioctl_listen(arg);
 	case FSOCKET_IOC_ACCEPT:
-		return fs_sys_accept4(arg->fd, (struct sockaddr __user *)arg->op.accept_op.sockaddr,
-				      (int __user *)arg->op.accept_op.sockaddr_len,
+		return fs_sys_accept4(arg->fd, (__force void __user *)arg->op.accept_op.sockaddr,
+				      (__force int __user *)arg->op.accept_op.sockaddr_len,
 				      arg->op.accept_op.flags);
 	case FSOCKET_IOC_CLOSE:
 		return fs_ioctl_close(arg);
@@ -179,7 +179,7 @@ static bool fs_ioctl_known(unsigned int cmd)
 
 static long fs_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
 {
-	struct fsocket_ioctl_arg arg = { };
+	struct fsocket_ioctl_arg arg = {};
 
 	if (!fs_ioctl_known(cmd))
 		return -ENOTTY;
@@ -192,8 +192,8 @@ static long fs_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
 #ifdef CONFIG_COMPAT
 static long fs_compat_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
 {
-	struct fsocket_ioctl_arg arg = { };
-	struct fs_compat_arg c = { };
+	struct fsocket_ioctl_arg arg = {};
+	struct fs_compat_arg c = {};
 
 	BUILD_BUG_ON(sizeof(c) != 28);
 	if (!fs_ioctl_known(cmd))
@@ -203,8 +203,7 @@ static long fs_compat_ioctl(struct file *file, unsigned int cmd, unsigned long u
 	arg.fd = c.fd;
 	arg.backlog = c.backlog;
 	if (cmd == FSOCKET_IOC_ACCEPT) {
-		arg.op.accept_op.sockaddr =
-			(__force void *)compat_ptr(c.op.accept_op.sockaddr);
+		arg.op.accept_op.sockaddr = (__force void *)compat_ptr(c.op.accept_op.sockaddr);
 		arg.op.accept_op.sockaddr_len =
 			(__force int *)compat_ptr(c.op.accept_op.sockaddr_len);
 		arg.op.accept_op.flags = c.op.accept_op.flags;

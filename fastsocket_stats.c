@@ -40,7 +40,12 @@ static const char * const fs_stat_names[FS_NR_STATS] = {
 	[FS_DISABLED]	= "disabled",
 };
 
-/** fs_net() - our data of network namespace @net; valid while @net is */
+/**
+ * fs_net() - our data of a network namespace
+ * @net: the namespace
+ *
+ * Return: the data, valid as long as @net.
+ */
 struct fs_net *fs_net(const struct net *net)
 {
 	return net_generic(net, fs_net_id);
@@ -146,13 +151,19 @@ static struct pernet_operations fs_net_ops = {
 	.size	= sizeof(struct fs_net),
 };
 
-/** fs_stats_init() - counters and /proc files in all namespaces; process context */
+/**
+ * fs_stats_init() - counters and /proc files in all namespaces; process context
+ *
+ * Return: 0 or an error.
+ */
 int fs_stats_init(void)
 {
 	return register_pernet_subsys(&fs_net_ops);
 }
 
-/** fs_stats_exit() - undo fs_stats_init(); no listener may be attached */
+/**
+ * fs_stats_exit() - undo fs_stats_init(); no listener may be attached
+ */
 void fs_stats_exit(void)
 {
 	unregister_pernet_subsys(&fs_net_ops);

@@ -70,25 +70,52 @@ void fs_sys_init(void)
 	fs_resolve(fs_do_setaffinity, "sched_setaffinity", have_setaffinity);
 }
 
-/** fs_sys_socket() - socket(2) for the calling process */
+/**
+ * fs_sys_socket() - socket(2) for the calling process
+ * @family: as there
+ * @type: as there
+ * @protocol: as there
+ *
+ * Return: as there, -EOPNOTSUPP without the symbol.
+ */
 int fs_sys_socket(int family, int type, int protocol)
 {
 	return have_socket ? static_call(fs_do_socket)(family, type, protocol) : -EOPNOTSUPP;
 }
 
-/** fs_sys_listen() - listen(2) for the calling process */
+/**
+ * fs_sys_listen() - listen(2) for the calling process
+ * @fd: as there
+ * @backlog: as there
+ *
+ * Return: as there, -EOPNOTSUPP without the symbol.
+ */
 int fs_sys_listen(int fd, int backlog)
 {
 	return have_listen ? static_call(fs_do_listen)(fd, backlog) : -EOPNOTSUPP;
 }
 
-/** fs_sys_accept4() - accept4(2) for the calling process */
+/**
+ * fs_sys_accept4() - accept4(2) for the calling process
+ * @fd: as there
+ * @addr: as there
+ * @len: as there
+ * @flags: as there
+ *
+ * Return: as there, -EOPNOTSUPP without the symbol.
+ */
 int fs_sys_accept4(int fd, struct sockaddr __user *addr, int __user *len, int flags)
 {
 	return have_accept4 ? static_call(fs_do_accept4)(fd, addr, len, flags) : -EOPNOTSUPP;
 }
 
-/** fs_sys_shutdown() - shutdown(2) for the calling process */
+/**
+ * fs_sys_shutdown() - shutdown(2) for the calling process
+ * @fd: as there
+ * @how: as there
+ *
+ * Return: as there, -EOPNOTSUPP without the symbol.
+ */
 int fs_sys_shutdown(int fd, int how)
 {
 	return have_shutdown ? static_call(fs_do_shutdown)(fd, how) : -EOPNOTSUPP;
@@ -98,6 +125,8 @@ int fs_sys_shutdown(int fd, int how)
  * fs_sys_setaffinity() - sched_setaffinity(2): checks permissions and cpusets
  * @pid: in the caller's pid namespace, 0: the caller
  * @mask: wanted CPUs
+ *
+ * Return: 0 or the system call's error, -EOPNOTSUPP without the symbol.
  */
 long fs_sys_setaffinity(pid_t pid, const struct cpumask *mask)
 {

@@ -123,8 +123,9 @@ static bool fs_clone_gone(const struct fs_clone *c)
  * fs_clone_drain() - move pending connections to the listener's own queue
  * @c: the clone
  *
- * There every worker sees them. Any context but hard interrupts. Return: how
- * many were moved; 0 when the listener does not listen any more.
+ * There every worker sees them. Any context but hard interrupts.
+ *
+ * Return: how many were moved; 0 when the listener does not listen any more.
  */
 unsigned int fs_clone_drain(struct fs_clone *c)
 {
@@ -186,8 +187,7 @@ static bool fs_must_drain(struct fs_clone *c)
 	/* Even if every round is late, nobody waits for a second. */
 	if (!c->rounds)
 		return age >= msecs_to_jiffies(2 * FS_HARD_MS);
-	return age >= msecs_to_jiffies(FS_HARD_MS) ||
-	       (fs_clone_stuck(c) && fs_idle_elsewhere(c));
+	return age >= msecs_to_jiffies(FS_HARD_MS) || (fs_clone_stuck(c) && fs_idle_elsewhere(c));
 }
 
 /*
@@ -357,8 +357,7 @@ static enum fs_stat fs_listener_obstacle(const struct sock *sk)
 	if (sk->sk_family == AF_INET6 && rcu_access_pointer(inet6_sk(sk)->opt))
 		return FS_OPTIONS;
 #endif
-	if (rcu_access_pointer(sk->sk_reuseport_cb) &&
-	    READ_ONCE(net->ipv4.sysctl_tcp_migrate_req))
+	if (rcu_access_pointer(sk->sk_reuseport_cb) && READ_ONCE(net->ipv4.sysctl_tcp_migrate_req))
 		return FS_MIGRATE;
 	return FS_REDIRECTED;
 }
@@ -374,8 +373,7 @@ static enum fs_stat fs_clone_obstacle(const struct fs_clone *c)
 		if (fs_clone_stuck(c) && fs_idle_elsewhere(c))
 			return FS_BUSY;
 	} else if (!READ_ONCE(c->persistent) && !fs_has_waiter(c) &&
-		   time_after(jiffies, READ_ONCE(c->last) +
-				       msecs_to_jiffies(fs_patience_ms(c))) &&
+		   time_after(jiffies, READ_ONCE(c->last) + msecs_to_jiffies(fs_patience_ms(c))) &&
 		   fs_idle_elsewhere(c)) {
 		return FS_BUSY;
 	}
@@ -424,8 +422,8 @@ static void fs_listener_note_load(struct fs_listener *ls, const struct fs_load *
  */
 static bool fs_within_share(const struct fs_listener *ls, const struct sock *csk)
 {
-	unsigned int share = READ_ONCE(ls->sk->sk_max_ack_backlog) /
-			     (2 * (READ_ONCE(ls->nclones) + 1));
+	unsigned int share =
+		READ_ONCE(ls->sk->sk_max_ack_backlog) / (2 * (READ_ONCE(ls->nclones) + 1));
 
 	return !READ_ONCE(ls->tight) && READ_ONCE(csk->sk_ack_backlog) < share &&
 	       reqsk_queue_len(fs_queue(csk)) < share;
@@ -506,6 +504,8 @@ static struct fs_clone *fs_pick_clone(struct fs_listener *ls, enum fs_stat *why)
  * @skb: the SYN
  *
  * inet_connection_sock_af_ops.conn_request; softirq, under RCU, not locked.
+ *
+ * Return: as the original.
  */
 int fs_conn_request(struct sock *sk, struct sk_buff *skb)
 {
@@ -572,29 +572,30 @@ void fs_unhook_child(const struct fs_listener *ls, struct sock *child)
  * @own_req: set to whether this call has made the connection
  * @opt_child_init: for v4-mapped children
  *
- * inet_connection_sock_af_ops.syn_recv_sock; softirq, under RCU. Return: the
- * child, locked, as the original does, or NULL.
+ * inet_connection_sock_af_ops.syn_recv_sock; softirq, under RCU.
+ *
+ * Return: the child, locked, as the original does, or NULL.
  */
-struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
-			      struct request_sock *req, struct dst_entry *dst,
-			      struct request_sock *req_unhash, bool *own_req,
-			      void (*opt_child_init)(struct sock *newsk,
-						     const struct sock *sk))
+struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+			      struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req,
+			      void (*opt_child_init)(struct sock *newsk, const struct sock *sk))
 {
 	struct fs_listener *ls = fs_listener_of(sk);
+	const struct inet_connection_sock_af_ops *ops;
 	struct sock *child;
 
 	/* Unhooked meanwhile. From a clone nothing can be made: it has no port. */
-	if (unlikely(!ls))
-		return READ_ONCE(inet_csk(sk)->icsk_af_ops)->syn_recv_sock(sk, skb, req, dst,
-				req_unhash, own_req, opt_child_init);
+	if (unlikely(!ls)) {
+		ops = READ_ONCE(inet_csk(sk)->icsk_af_ops);
+		return ops->syn_recv_sock(sk, skb, req, dst, req_unhash, own_req, opt_child_init);
+	}
 	if (unlikely(!fs_accept_room(ls, sk))) {
 		fs_overflow(ls->sk);
 		dst_release(dst);
 		return NULL;
 	}
-	child = ls->orig_af_ops->syn_recv_sock(ls->sk, skb, req, dst, req_unhash,
-					       own_req, opt_child_init);
+	child = ls->orig_af_ops->syn_recv_sock(ls->sk, skb, req, dst, req_unhash, own_req,
+					       opt_child_init);
 	if (child)
 		fs_unhook_child(ls, child);
 	return child;
@@ -628,13 +629,19 @@ void fs_clone_start(struct fs_clone *c)
 	c->stopped = false;
 }
 
-/** fs_clone_publish() - let SYNs of its CPU come; holds ls->lock */
+/**
+ * fs_clone_publish() - let SYNs of its CPU come
+ * @c: the clone; holds ls->lock
+ */
 void fs_clone_publish(struct fs_clone *c)
 {
 	rcu_assign_pointer(c->ls->slot[c->cpu], c);
 }
 
-/** fs_clone_unpublish() - undo fs_clone_publish(); holds ls->lock */
+/**
+ * fs_clone_unpublish() - undo fs_clone_publish()
+ * @c: the clone; holds ls->lock
+ */
 void fs_clone_unpublish(struct fs_clone *c)
 {
 	struct fs_listener *ls = c->ls;
@@ -659,8 +666,8 @@ static int fs_clone_socket(struct fs_clone *c)
 	const struct cred *old = override_creds(ls->sock->file->f_cred);
 	int err;
 
-	err = __sock_create(sock_net(ls->sk), ls->sk->sk_family, SOCK_STREAM, IPPROTO_TCP,
-			    &c->sock, 0);
+	err = __sock_create(sock_net(ls->sk), ls->sk->sk_family, SOCK_STREAM, IPPROTO_TCP, &c->sock,
+			    0);
 	revert_creds(old);
 	if (err)
 		return err;
@@ -676,7 +683,9 @@ static int fs_clone_socket(struct fs_clone *c)
  * @cpu: the CPU
  *
  * Process context, holds ls->lock, may sleep. Memory is charged to the calling
- * task's memory cgroup. Return: the clone or an ERR_PTR().
+ * task's memory cgroup.
+ *
+ * Return: the clone or an ERR_PTR().
  */
 struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu)
 {

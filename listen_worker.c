@@ -14,6 +14,8 @@
  * main thread that merely set up epoll, or a server with one task, is left
  * alone, and so are the threads it makes (they inherit its CPUs).
  */
+#define pr_fmt(fmt) "Fastsocket: " fmt
+
 #include <linux/capability.h>
 #include <linux/cpu.h>
 #include <linux/cred.h>
@@ -46,7 +48,12 @@ static unsigned long fs_key(const struct pid *pid)
 	return (unsigned long)pid;
 }
 
-/** fs_pid_alive() - is there still a task with this thread id? Any context */
+/**
+ * fs_pid_alive() - is there still a task with this thread id?
+ * @pid: the caller has a reference, or is under RCU; any context
+ *
+ * Return: whether there is.
+ */
 bool fs_pid_alive(struct pid *pid)
 {
 	bool alive;
@@ -283,7 +290,10 @@ static void fs_workers_drop_if(struct fs_listener *ls, bool dead_only)
 			fs_worker_drop(ls, w);
 }
 
-/** fs_workers_drop() - forget all workers and give them their CPUs back; holds ls->lock */
+/**
+ * fs_workers_drop() - forget all workers and give them their CPUs back
+ * @ls: the listener; holds ls->lock
+ */
 void fs_workers_drop(struct fs_listener *ls)
 {
 	fs_workers_drop_if(ls, false);
@@ -333,9 +343,8 @@ static bool fs_waits_in_epoll(const struct fs_clone *c)
 	struct wait_queue_entry *e;
 	unsigned int n = 0;
 
-	/* No barrier: a hint. */
 	if (likely(READ_ONCE(c->nworkers) < 2))
-		return waitqueue_active(wq);
+		return waitqueue_active(wq);	/* no barrier: a hint */
 	spin_lock_irq(&wq->lock);
 	list_for_each_entry(e, &wq->head, entry)
 		n++;
@@ -415,11 +424,13 @@ void fs_clone_accepting(struct fs_clone *c)
 }
 
 /**
- * fs_worker_clone() - the clone of the calling task, NULL when it is no worker
+ * fs_worker_clone() - the clone of the calling task
  * @ls: the listener
  *
  * Process context, may sleep; the caller holds a reference on the listener's
  * file. Also what tells us that the worker is alive and where it runs.
+ *
+ * Return: the clone, NULL when the task is no worker.
  */
 struct fs_clone *fs_worker_clone(struct fs_listener *ls)
 {
@@ -476,7 +487,9 @@ static bool fs_may_be_worker(void)
  * @ls: the listener
  *
  * Called where the task is about to wait for connections. Process context, may
- * sleep. Return: its clone, NULL when it has to take the plain kernel's path.
+ * sleep.
+ *
+ * Return: its clone, NULL when it has to take the plain kernel's path.
  */
 struct fs_clone *fs_worker_join(struct fs_listener *ls)
 {
@@ -512,9 +525,11 @@ struct fs_clone *fs_worker_join(struct fs_listener *ls)
  * @cpu: the CPU, -1: choose one
  *
  * The explicit form (FSOCKET_IOC_SPAWN_LISTEN). Process context, may sleep.
+ *
  * Return: 0; -EOPNOTSUPP: switched off; -EINVAL: no such CPU, offline, not
  * allowed for the task, or mode 1 and the task is not bound to one CPU; -EBUSY:
- * the task already waits on another CPU's clone; -ENOMEM, -EUSERS.
+ * the task already waits on another CPU's clone; -EUSERS: too many workers; -ENOMEM;
+ * -ENFILE: no memory for a socket, as socket(2) says it.
  */
 int fs_worker_spawn(struct fs_listener *ls, int cpu)
 {
@@ -527,7 +542,8 @@ int fs_worker_spawn(struct fs_listener *ls, int cpu)
 	if (cpu < -1 || cpu >= (int)nr_cpu_ids || (cpu >= 0 && !fs_may_use(current->cpus_ptr, cpu)))
 		return -EINVAL;
 	if (!fs_may_be_worker()) {
-		pr_notice_ratelimited("Fastsocket: enable_listen_spawn=1: bind the task to one CPU before SPAWN_LISTEN\n");
+		pr_notice_ratelimited("enable_listen_spawn=1: bind %s to one CPU before SPAWN_LISTEN\n",
+				      current->comm);
 		return -EINVAL;
 	}
 	mutex_lock(&ls->lock);

@@ -15,23 +15,23 @@
 #include <net/tcp.h>
 
 /* inet_sock keeps these as bit fields up to 6.6, as bits of inet_flags later. */
-#define fs_copy_inet_bits(to, from)					\
-	do {								\
-		inet_sk(to)->freebind = inet_sk(from)->freebind;	\
-		inet_sk(to)->transparent = inet_sk(from)->transparent;	\
-	} while (0)
+static inline void fs_copy_inet_bits(struct sock *to, const struct sock *from)
+{
+	inet_sk(to)->freebind = inet_sk(from)->freebind;
+	inet_sk(to)->transparent = inet_sk(from)->transparent;
+}
 
 /* The same for the bits of ipv6_pinfo that shape a SYN-ACK. */
-#define fs_copy_inet6_bits(to, from)					\
-	do {								\
-		(to)->sndflow = (from)->sndflow;			\
-		(to)->repflow = (from)->repflow;			\
-		(to)->pmtudisc = (from)->pmtudisc;			\
-		(to)->srcprefs = (from)->srcprefs;			\
-		(to)->dontfrag = (from)->dontfrag;			\
-		(to)->autoflowlabel = (from)->autoflowlabel;		\
-		(to)->autoflowlabel_set = (from)->autoflowlabel_set;	\
-	} while (0)
+static inline void fs_copy_inet6_bits(struct ipv6_pinfo *to, const struct ipv6_pinfo *from)
+{
+	to->sndflow = from->sndflow;
+	to->repflow = from->repflow;
+	to->pmtudisc = from->pmtudisc;
+	to->srcprefs = from->srcprefs;
+	to->dontfrag = from->dontfrag;
+	to->autoflowlabel = from->autoflowlabel;
+	to->autoflowlabel_set = from->autoflowlabel_set;
+}
 
 /* Keys of TCP-MD5 (and TCP-AO, since 6.7) live on the listener only. */
 static inline bool fs_has_tcp_keys(const struct sock *sk)

@@ -36,9 +36,25 @@ extern unsigned int fs_spawn_mode;
  * @FS_GLOBAL: accepted from the listener's own queue
  * @FS_REDIRECTED: SYNs handed to a clone
  * @FS_DRAINED: connections moved from a clone to the listener's own queue
+ * @FS_NO_WORKER: the CPU has no clone
+ * @FS_STALLED: its clone is not live
+ * @FS_BUSY: its worker is busy and another one idle
+ * @FS_QUEUE_FULL: the backlog of all queues together is used up
+ * @FS_FILTER: the listener has a socket filter
+ * @FS_MD5: it has TCP-MD5 or TCP-AO keys
+ * @FS_TFO: it has TCP Fast Open
+ * @FS_FASYNC: it has signal-driven I/O
+ * @FS_XFRM: it has a policy of its own
+ * @FS_SYNCOOKIES: the namespace wants a cookie for every connection
+ * @FS_CONG: its congestion control needs ECN
+ * @FS_OPTIONS: it has IPv6 options or BPF storage
+ * @FS_CGROUP: the clone is in another control group
+ * @FS_MIGRATE: requests may migrate in its SO_REUSEPORT group
+ * @FS_DISABLED: mode 0
+ * @FS_NR_STATS: how many there are
  *
- * The others count SYNs to an attached listener that took the plain kernel's
- * path, by reason; see fs_stat_names and README.md.
+ * From FS_NO_WORKER on: SYNs to an attached listener that took the plain
+ * kernel's path, by reason; see also fs_stat_names and README.md.
  */
 enum fs_stat {
 	FS_LOCAL,
@@ -64,7 +80,10 @@ enum fs_stat {
 	FS_NR_STATS
 };
 
-/** struct fs_stats - counters of one CPU, written by that CPU only */
+/**
+ * struct fs_stats - counters of one CPU, written by that CPU only
+ * @n: by enum fs_stat
+ */
 struct fs_stats {
 	unsigned long n[FS_NR_STATS];
 };

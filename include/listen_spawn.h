@@ -209,12 +209,14 @@ static inline bool fs_pending(const struct sock *sk)
 int fs_conn_request(struct sock *sk, struct sk_buff *skb);
 
 /**
- * fs_listener_of() - the attached listener behind @sk, or NULL
+ * fs_listener_of() - the attached listener behind a socket
  * @sk: a listener or one of its clones
  *
  * The operations tell: nobody else's structure has our conn_request. Softirq or
  * process context, under RCU or with a reference on the listener's file. A
  * child in the middle of its creation also gets an answer: compare with ->sk.
+ *
+ * Return: the listener or NULL.
  */
 static inline struct fs_listener *fs_listener_of(const struct sock *sk)
 {
@@ -235,11 +237,9 @@ bool fs_can_attach(const struct socket *sock);
 void fs_listener_show(struct seq_file *m, struct fs_listener *ls);
 
 /* listen_clone.c */
-struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb,
-			      struct request_sock *req, struct dst_entry *dst,
-			      struct request_sock *req_unhash, bool *own_req,
-			      void (*opt_child_init)(struct sock *newsk,
-						     const struct sock *sk));
+struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+			      struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req,
+			      void (*opt_child_init)(struct sock *newsk, const struct sock *sk));
 void fs_unhook_child(const struct fs_listener *ls, struct sock *child);
 struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu);
 void fs_clone_settle_soon(struct fs_clone *c);
