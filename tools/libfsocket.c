@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * libfsocket.so: LD_PRELOAD library that puts the TCP sockets on which an
  * unmodified program listens under fastsocket.ko.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * fscalls: a transcript of what system calls on a listener answer. The one of
  * an attached listener must be the same as that of an ordinary one.
@@ -372,7 +372,8 @@ static void poll_events(void)
 	say_revents("still pending");
 	FD_ZERO(&in);
 	FD_SET(lfd, &in);
-	out = except = in;
+	out = in;
+	except = in;
 	say("select", select(lfd + 1, &in, &out, &except, &tv));
 	printf("\tselect: in %d out %d except %d\n", !!FD_ISSET(lfd, &in),
 	       !!FD_ISSET(lfd, &out), !!FD_ISSET(lfd, &except));

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * fsflood: sends SYNs to a local address from addresses where nobody answers,
  * one from each, on one CPU: half-open connections that stay.

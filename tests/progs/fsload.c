@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * fsload: opens connections to fsserve, and gives every single one of them an
  * outcome: a reply, or the way in which it failed. Ends with one line

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * fsopts: everything an accepted socket has from its listener, as text, so that
  * two runs, one of them under Fastsocket, can be compared with diff.
@@ -45,9 +45,9 @@ static struct {
 /* --- what is set on the listener --- */
 
 #define VALUE(l, n, type, ...) \
-	{ l, n, #n, &(const type){ __VA_ARGS__ }, sizeof(type), 0 }
-#define INT(l, n, v)	{ l, n, #n, &(const int){ v }, sizeof(int), 0 }
-#define INT6(n, v)	{ IPPROTO_IPV6, n, #n, &(const int){ v }, sizeof(int), '6' }
+	{ l, n, #n, &(const type) { __VA_ARGS__ }, sizeof(type), 0 }
+#define INT(l, n, v)	{ l, n, #n, &(const int) { v }, sizeof(int), 0 }
+#define INT6(n, v)	{ IPPROTO_IPV6, n, #n, &(const int) { v }, sizeof(int), '6' }
 #define TEXT(l, n, v)	{ l, n, #n, v, sizeof(v), 0 }
 
 /* the headers of the C library do not have these */
@@ -334,14 +334,17 @@ static void blank_packet(unsigned char *p, size_t len, bool to_listener)
 		return;
 	if (p[0] >> 4 == 4) {
 		/* identification: from a counter, or 0; which of the two stays to be seen */
-		if (p[4] | p[5])
-			p[4] = p[5] = 0xff;
+		if (p[4] | p[5]) {
+			p[4] = 0xff;
+			p[5] = 0xff;
+		}
 		blank(p, len, 10, 2);
 	} else {
 		/* flow label: from a random hash, or 0 */
 		if ((p[1] & 15) | p[2] | p[3]) {
 			p[1] |= 15;
-			p[2] = p[3] = 0xff;
+			p[2] = 0xff;
+			p[3] = 0xff;
 		}
 	}
 	blank_tcp_header(p + at, len - at, to_listener);

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * fsserve: a server whose workers wait for connections in every way that Linux
  * offers, count them in shared memory, and misbehave on command.
@@ -498,7 +498,8 @@ static void spawn(int idx)
 
 	w->ready = 0;
 	w->order = NONE;
-	w->asked = w->obeyed = 0;
+	w->asked = 0;
+	w->obeyed = 0;
 	if (idx >= shm->spawned)
 		shm->spawned = idx + 1;
 	if (cfg.threads) {
@@ -669,7 +670,8 @@ static void prepare_epolls(void)
 	if (!cfg.shared_epoll && !cfg.early_epoll)
 		return;
 	for (i = 0; i < (cfg.shared_epoll ? 1 : cfg.workers); i++) {
-		c.epfd = prepared_epfd[i] = new_epoll();
+		prepared_epfd[i] = new_epoll();
+		c.epfd = prepared_epfd[i];
 		watch_all(&c, true);
 	}
 	if (cfg.shared_epoll)
@@ -726,7 +728,11 @@ static void reset_stats(void)
 	for (i = 0; i < shm->spawned; i++) {
 		struct worker *w = &shm->w[i];
 
-		w->accepted = w->local = w->replied = w->empty = w->badflags = 0;
+		w->accepted = 0;
+		w->local = 0;
+		w->replied = 0;
+		w->empty = 0;
+		w->badflags = 0;
 		w->cpus = 0;
 	}
 }
@@ -858,7 +864,8 @@ static const struct {
 
 static void handle_command(char *line)
 {
-	char *name = strtok(line, " \n"), *arg = strtok(NULL, " \n");
+	static const char blanks[] = "\n ";
+	char *name = strtok(line, blanks), *arg = strtok(NULL, blanks);
 	size_t i;
 
 	if (!name)

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>

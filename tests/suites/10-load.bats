@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
 # Loading, parameters, the device, the statistics' shape, unloading.
 
 load ../helpers

@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
 # CPUs that go and come while nginx serves. CPU 0 cannot go on this architecture.
 
 load ../helpers

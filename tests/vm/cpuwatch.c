@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * cpuwatch: LD_PRELOAD library that says on which CPU connections were
  * accepted and on which CPU their packets had been received.

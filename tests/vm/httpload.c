@@ -1,10 +1,11 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * httpload: one HTTP request per connection, and an outcome for every single
  * connection. ab and wrk do not tell which failures belong together,
  * and open more connections than they use; hey costs too much under emulation.
  *
- * usage: httpload [-n REQUESTS] [-c CONCURRENCY] [-p PAUSE] [-t SECONDS] [-s STOPFILE] ADDRESS PORT PATH
+ * usage: httpload [-n REQUESTS] [-c CONCURRENCY] [-p PAUSE] [-t SECONDS] [-s STOPFILE]
+ *                 ADDRESS PORT PATH
  *
  * With -s it goes on, whatever -n says, until STOPFILE exists; with -p each of
  * the CONCURRENCY connections is followed by a pause of so many milliseconds.
