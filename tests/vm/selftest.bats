@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
 # The harness itself: no way in which a run can go wrong may look like success.
 # Runs on the host; every test boots a small machine.
 
@@ -21,6 +22,27 @@ expect() {
 	expect 0 ok -- bash -c 'echo "$FS_MARK"; seq 20000'
 	[ "$(head -n 1 "$FS_LOGDIR/out")" = 'two  words' ]
 	[ "$(tail -n +2 "$FS_LOGDIR/out" | md5sum)" = "$(seq 20000 | md5sum)" ]
+}
+
+# race FUNCTION: a report as KCSAN prints it, with FUNCTION in it
+race() {
+	local bar='<3>=================================================================='
+	printf '%s\n' "$bar" "<3>BUG: KCSAN: data-race in $1" "<3> $1" "$bar"
+}
+
+@test "boot: what the command leaves in /run/fs-artifacts comes home, and only a race of ours is a complaint" {
+	export FS_RACE
+	FS_RACE=$(race tcp_poll+0x1/0x2)
+	expect 0 ok -- bash -c '
+		mkdir /run/fs-artifacts; echo kept >/run/fs-artifacts/file
+		while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_RACE"'
+	[ "$(tar -xOf "$FS_LOGDIR/vm.tar" ./file)" = kept ]
+}
+
+@test "boot: a data race that names our module fails a command that succeeded" {
+	export FS_RACE
+	FS_RACE=$(race 'fs_poll+0x1/0x2 [fastsocket]')
+	expect 121 'kernel complained' -- bash -c 'while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_RACE"'
 }
 
 @test "boot: the command's failure is the run's failure" {
