@@ -1,0 +1,156 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# What the kernel may refuse us: each call of ours that can fail is made to fail, alone
+# and at random. A fault may cost the locality of a connection, never the connection,
+# and nothing is left behind. tests/modules/fsfault.c says what a site is.
+load ../helpers
+
+faults=/sys/kernel/debug/fsfault
+
+setup_file() { insmod "$FS_FAULT_KO"; }
+
+teardown_file() { rmmod fsfault; }
+
+setup() { ! fs_loaded || fs_unload; }
+
+teardown() {
+	echo off >$faults/mode
+	! fs_loaded || fs_unload
+	fs_klog_clean
+	fs_taint_clean
+}
+
+failed() { echo "$(<$faults/failed)"; }
+
+# nothing_is_left: of a module that could not be loaded
+nothing_is_left() {
+	! fs_loaded || fail "the module is loaded"
+	[ ! -e /dev/fastsocket ] || fail "/dev/fastsocket is there"
+	[ ! -e "$fs_stats" ] || fail "$fs_stats is there"
+	[ ! -e "$fs_listeners" ] || fail "$fs_listeners is there"
+}
+
+@test "faults: whatever fails at load, insmod fails alone and leaves nothing, or one ioctl is off" {
+	local tries=0 refused=0 error
+	echo calls >$faults/mode
+	while [ $tries -lt 20 ]; do
+		tries=$((tries + 1))
+		before=$(failed)
+		if error=$(insmod "$FS_KO" 2>&1); then
+			rmmod fastsocket
+			[ "$(failed)" != "$before" ] || break
+		else
+			[[ $error == *"Cannot allocate memory"* ]] || fail "insmod: $error"
+			nothing_is_left
+			refused=$((refused + 1))
+		fi
+	done
+	say "$refused of $tries loads were refused, $(failed) faults"
+	at_most "tries until a load met no new fault" $tries 19
+	# workqueue, namespace data, its two files, its counters, device
+	at_least "refused loads" $refused 6
+	fs_load
+}
+
+@test "faults: a system call that cannot be found turns its ioctl off, with a line in the log" {
+	[ "$(fs_klog | grep -c 'is not in this kernel')" = 0 ]
+	echo 'random 0 1' >$faults/mode
+	fs_load
+	[ "$(fs_klog | grep -c 'is not in this kernel')" = 0 ]
+	fs_unload
+	# the way to each symbol is one site: 100 % of them
+	echo 'random 100 1' >$faults/mode
+	insmod "$FS_KO" 2>/dev/null || true
+	echo off >$faults/mode
+	equal "lines in the log" "$(fs_klog | grep -c 'is not in this kernel, the ioctl that needs it is off')" 5
+}
+
+@test "faults: a network namespace for which we have no memory is not made, and the next one is" {
+	local tries=0 refused=0
+	fs_load
+	echo once >$faults/mode
+	while [ $tries -lt 40 ]; do
+		tries=$((tries + 1))
+		before=$(failed)
+		if ! error=$(unshare -n true 2>&1); then
+			[[ $error == *"Cannot allocate memory"* ]] || fail "unshare: $error"
+			refused=$((refused + 1))
+		elif [ "$(failed)" = "$before" ]; then
+			break
+		fi
+	done
+	say "$refused of $tries namespaces were refused"
+	at_most "tries until one met no new fault" $tries 39
+	at_least "refused namespaces" $refused 3
+}
+
+@test "faults: each site fails once while a listener is attached, served and closed: no connection is lost" {
+	fs_load
+	echo once >$faults/mode
+	"$FS_BIN/faulty" rounds 120 $faults/failed >"$fs_tmp/result"
+	say "$(cat "$fs_tmp/result")"
+	echo off >$faults/mode
+	at_least "faults" "$(failed)" 20
+	"$FS_BIN/faulty" rounds 2
+	at_least "connections on their CPU when all is well again" "$(fs_column local)" 1
+}
+
+@test "faults: a third of all calls fail at random: no connection is lost" {
+	local seed=${FS_SEED:-$((RANDOM * 32768 + RANDOM))} before
+	say "seed $seed (FS_SEED= repeats it)"
+	fs_load
+	before=$(failed)
+	echo "random 30 $seed" >$faults/mode
+	"$FS_BIN/faulty" rounds 8 >"$fs_tmp/result"
+	echo off >$faults/mode
+	say "$(cat "$fs_tmp/result"), $(($(failed) - before)) faults"
+	at_least "faults" $(($(failed) - before)) 20
+}
+
+@test "faults: the kernel's own injector fails each allocation of LISTEN and SPAWN_LISTEN" {
+	local d
+	for d in failslab fail_page_alloc; do
+		echo 0 >/sys/kernel/debug/$d/verbose
+		echo N >/sys/kernel/debug/$d/ignore-gfp-wait
+	done
+	echo 0 >/sys/kernel/debug/fail_page_alloc/min-order
+	fs_load
+	"$FS_BIN/faulty" nth >"$fs_tmp/result"
+	read -ra counts <"$fs_tmp/result"
+	say "allocations that failed: ${counts[*]}"
+	for word in "${counts[@]}"; do at_least "${word%=*}" "${word#*=}" 3; done
+}
+
+# What can fail, by the module's own relocations: "function+0xreturn-address", one a line
+static_sites() {
+	local callee='k[mvz]*alloc[a-z_]*|__kmalloc[a-z_]*|kmem_cache_alloc[a-z_]*|krealloc|kstrdup|kmemdup|alloc_[a-z_]*|__alloc_[a-z_]*'
+	callee+='|__sock_create|sock_create[a-z_]*|sock_alloc_file|misc_register|register_[a-z_]*|proc_create[a-z_]*|set_cpus_allowed_ptr|kthread_create[a-z_]*'
+	objdump -dr "$FS_KO" | perl -ne '
+		BEGIN { $callee = shift }
+		if (/^([0-9a-f]+) <(.*)>:$/) { ($start, $name) = (hex $1, $2) }
+		elsif (/^\s*([0-9a-f]+): R_X86_64_(?:PLT32|PC32)\s+(\w+)-0x4$/) {
+			my ($at, $symbol) = (hex($1) + 4, $2);
+			# both names are of one place, the kernel knows the other
+			$name =~ s/^init_module$/fs_init/;
+			printf "%s %s+0x%x\n", $symbol, $name, $at - $start if $symbol =~ /^(?:$callee)$/;
+		}' "$callee" | sort -u
+}
+
+@test "faults: every call in the module that can fail has failed at least once" {
+	local callee where never=0 lines
+	lines=$(static_sites)
+	at_least "calls found in $FS_KO" "$(wc -l <<<"$lines")" 15
+	while read -r callee where; do
+		times=$(awk -v w="$where" '$2 == w { n += $5 } END { print n + 0 }' $faults/sites)
+		say "$callee called from $where failed $times times, at $(awk -v w="$where" '$2 == w && $5' $faults/sites | wc -l) places beneath it"
+		[ "$times" -gt 0 ] || never=$((never + 1))
+	done <<<"$lines"
+	equal "calls that never failed" $never 0
+	equal "sites that found no room in the table" "$(grep -c ^lost $faults/sites)" 0
+}
+
+@test "faults: after all of it nothing of ours has leaked" {
+	fs_load
+	fs_unload
+	fs_no_leaks
+}
