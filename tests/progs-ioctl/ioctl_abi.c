@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * The ioctls of /dev/fastsocket, one case a run: ioctl_abi CASE. Exit status 0
  * when everything in the case is as it must be. Where a call stands for a

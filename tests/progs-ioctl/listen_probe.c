@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * A program that calls listen() in all the places a program can, for the tests
  * of libfsocket.so: listen_probe CASE. It knows nothing of Fastsocket, except

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /* Another preloaded library that interposes listen(): tells of every call and passes it on. */
 #include <dlfcn.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+// SPDX-License-Identifier: GPL-2.0
 /*
  * What an unprivileged user may try with /dev/fastsocket. safety_probe CASE
  * [NUMBER [NUMBER]]; the tests look at the system from outside meanwhile.
