@@ -25,14 +25,38 @@ clean:
 	@if [ -e "$(KDIR)/Makefile" ]; then $(KMAKE) clean; fi
 	$(MAKE) -C tools clean
 
-# Warnings of gcc, sparse and kernel-doc are errors here. Builds in a copy.
+# Warnings of gcc and sparse are errors here. Of sparse everything (endianness,
+# address spaces, RCU, lock balance, ...) but what the kernel's own headers do.
+SPARSE = -D__CHECK_ENDIAN__ -Wsparse-all -Wno-decl -Wno-pedantic -Wno-pointer-arith \
+	-Wno-sizeof-bool -Wno-flexible-array-sizeof -Wno-flexible-array-nested
+
+# Builds in a copy.
 lint-build:
+	@test -e "$(KDIR)/Makefile" || { echo "no kernel headers at '$(KDIR)'" >&2; exit 1; }
 	@d=$$(mktemp -d) && cp -r Kbuild $(filter-out %.mod.c,$(wildcard *.c)) include $$d && \
-	$(MAKE) -C $(KDIR) M=$$d W=1 C=2 KCFLAGS=-Werror modules > $$d/log 2>&1; rc=$$?; \
+	$(MAKE) -j $$(nproc) -k -C $(KDIR) M=$$d W=1 C=2 CF='$(SPARSE)' KCFLAGS=-Werror modules > $$d/log 2>&1; rc=$$?; \
 	cat $$d/log; if grep -qE '(warning|error):' $$d/log; then rc=1; fi; rm -rf $$d; exit $$rc
+
+# All that can be said of the sources without running them; G= only these gates
+style:
+	tests/style $(G)
 
 check:
 	tests/run
+
+check-stock:
+	tests/run -l stock
+
+check-debug:
+	tests/run -l debug
+
+check-kcsan:
+	tests/run -l kcsan
+
+# T= a suite, its number, or part of a test's name; L= the lane
+check-one:
+	@test -n "$(T)" || { echo 'make check-one T=suite or name [L=stock|debug|kcsan]' >&2; exit 2; }
+	tests/run -l $(or $(L),stock) $(if $(wildcard tests/suites*/$(T)*.bats)$(filter kunit host harness,$(T)),"$(T)",-f "$(T)")
 
 demo:
 	tests/demo
@@ -42,8 +66,13 @@ help:
 	@echo 'make modules_install  install the module for that kernel'
 	@echo 'make demo             see what it does: nginx in a virtual machine, without and with it'
 	@echo 'make check            all tests (installs what it needs, boots kernels in QEMU)'
-	@echo 'make lint-build       build with W=1 and sparse; warnings are errors'
+	@echo 'make check-stock      the part of it on the distribution'"'"'s kernel'
+	@echo 'make check-debug      the part on a kernel with debugging, which it builds'
+	@echo 'make check-kcsan      not in check: a kernel that finds data races'
+	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
+	@echo 'make style            the style gates: warnings, sparse, checkpatch, coccinelle, formatting, ...'
+	@echo 'make lint-build       of these only the build with W=1 and sparse; warnings are errors'
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build check demo help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-one demo help

@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
 # nginx as Debian ships it: unmodified binary, default nginx.conf with four
 # workers. What it does natively is measured in the same machine by the same means.
 
@@ -177,6 +178,7 @@ reload() {
 	nginx_errors_clean
 }
 
+# bats test_tags=debug
 @test "nginx: reload under load fails no connection" {
 	in_every_mode reload
 }
@@ -239,6 +241,7 @@ killing() {
 	all_answered
 }
 
+# bats test_tags=debug
 @test "nginx: kill -9 of workers under load fails only connections that they had accepted" {
 	in_every_mode killing
 }

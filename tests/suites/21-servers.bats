@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
 # Other servers, unmodified: HAProxy (threads), redis (a single thread), lighttpd (processes).
 # Each runs natively first, then under Fastsocket, with the same clients.
 
@@ -131,6 +132,7 @@ haproxy_reload() {
 
 process_gone() { ! kill -0 "$1" 2>/dev/null; }
 
+# bats test_tags=debug
 @test "haproxy: a new process that takes over the listeners under load fails no connection" {
 	in_every_mode haproxy_reload
 }

@@ -76,12 +76,16 @@ everywhere() {
 	equal "affinity" "$(field aff "$stats")" f,f,f,f
 }
 
+# bats test_tags=debug
 @test "events: epoll, level-triggered" { everywhere epoll; }
 @test "events: epoll, edge-triggered" { everywhere edge; }
+# bats test_tags=debug
 @test "events: EPOLLEXCLUSIVE" { everywhere exclusive; }
 @test "events: EPOLLONESHOT" { everywhere oneshot; }
+# bats test_tags=debug
 @test "events: poll" { everywhere poll; }
 @test "events: select" { everywhere select; }
+# bats test_tags=debug
 @test "events: blocking accept" { everywhere accept; }
 @test "events: blocking accept with SO_RCVTIMEO" { everywhere timeo; }
 @test "events: io_uring accept" { everywhere uring; }
@@ -106,6 +110,7 @@ everywhere() {
 	at_least "accepted from clones" "$(fs_columns local remote)" 150
 }
 
+# bats test_tags=debug
 @test "events: one epoll shared by threads or processes starves nobody" {
 	local method how
 	for method in epoll edge exclusive oneshot; do
@@ -295,6 +300,7 @@ whole() {
 	[ "$(field aff "$stats")" = f,f,f,f ]
 }
 
+# bats test_tags=debug
 @test "events: closing the listener gives the workers their CPUs back" {
 	local how
 	for how in "" -t; do
@@ -405,6 +411,7 @@ same_calls() {
 	at_least "accepted from a clone" $(($(fs_column local) - before)) "$want"
 }
 
+# bats test_tags=debug
 @test "calls: system calls on a listener answer as natively, with their timeouts and signals" {
 	same_calls 10
 	same_calls 10 -6

@@ -120,6 +120,7 @@ rescue() {
 	counted 80 s
 }
 
+# bats test_tags=debug
 @test "loss: a worker that leaves epoll with EPOLL_CTL_DEL strands nothing" {
 	local method
 	for method in epoll edge exclusive oneshot; do
@@ -156,6 +157,7 @@ rescue() {
 	done
 }
 
+# bats test_tags=debug
 @test "loss: a worker that exits strands nothing, processes and threads" {
 	local method how
 	for method in epoll accept uring; do
@@ -187,6 +189,7 @@ killed_with_pending() {
 	end s
 }
 
+# bats test_tags=debug
 @test "loss: kill -9 of a worker with connections pending loses none" {
 	local method round
 	for method in epoll accept poll uringpoll; do killed_with_pending $method 9; done
@@ -194,6 +197,7 @@ killed_with_pending() {
 	killed_with_pending exclusive 15
 }
 
+# bats test_tags=debug
 @test "loss: workers killed and replaced under load lose only what they had accepted" {
 	local method round w lost before
 	for method in epoll accept; do
@@ -281,6 +285,7 @@ as_natively() {
 	diff -U 10 "$BATS_TEST_TMPDIR/native" "$BATS_TEST_TMPDIR/module" || fail "not as natively"
 }
 
+# bats test_tags=debug
 @test "loss: shutdown with connections pending resets them, as natively" {
 	as_natively ended_listener "shutdown 2"
 	grep -q 'reset=12' "$BATS_TEST_TMPDIR/native"
@@ -294,6 +299,7 @@ as_natively() {
 	grep -q 'pending: established=12 conns=12 ok=12' "$BATS_TEST_TMPDIR/native"
 }
 
+# bats test_tags=debug
 @test "loss: the last close with connections pending resets them, as natively" {
 	as_natively ended_listener "close all" "closemine"
 	grep -q 'reset=12' "$BATS_TEST_TMPDIR/native"
@@ -305,6 +311,7 @@ as_natively() {
 	grep -q 'ok=12' "$BATS_TEST_TMPDIR/native"
 }
 
+# bats test_tags=debug
 @test "loss: the workers wake up when the listener is shut down, and serve it when it listens again" {
 	local method
 	for method in epoll poll accept uring; do
@@ -349,6 +356,7 @@ as_natively() {
 	counted 128 s
 }
 
+# bats test_tags=debug
 @test "loss: a program that inherits the listener through exec is served like the one that attached it" {
 	local method before
 	for method in epoll accept; do

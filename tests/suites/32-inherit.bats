@@ -64,6 +64,7 @@ through_clone() {
 	for family in -4 -6 -m; do through_clone $family -s ordinary; done
 }
 
+# bats test_tags=debug
 @test "inherit: options set after the workers have started" {
 	local family
 	for family in -4 -6 -m; do through_clone $family -s ordinary -w; done
@@ -93,6 +94,7 @@ through_clone() {
 	most_through_clones 90
 }
 
+# bats test_tags=debug
 @test "inherit: extreme values, each alone" {
 	local family when
 	for family in -4 -6 -m; do

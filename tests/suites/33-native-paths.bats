@@ -91,6 +91,7 @@ backlog() {
 	grep -q '^ListenOverflows +4$' "$BATS_TEST_TMPDIR/native"
 }
 
+# bats test_tags=debug
 @test "backlog: as many connections as listen() asked for, from all CPUs in turn" {
 	as_natively backlog 16 0-3
 	as_natively backlog 64 0-3
@@ -147,6 +148,7 @@ backlog() {
 
 # ---- SYN cookies ----
 
+# bats test_tags=debug
 @test "syncookies: always on, every connection is answered by them" {
 	always() {
 		deltas SyncookiesSent SyncookiesRecv SyncookiesFailed
@@ -260,6 +262,7 @@ with_workers() {
 }
 watched=()
 
+# bats test_tags=debug
 @test "fast open: requests on the SYN are answered, as natively" {
 	sysctl -qw net.ipv4.tcp_fastopen=3
 	options=(-o fastopen=64)
@@ -268,6 +271,7 @@ watched=()
 	grep -q '^TCPFastOpenPassive +64$' "$BATS_TEST_TMPDIR/native"
 }
 
+# bats test_tags=debug
 @test "MD5 signatures: clients with the key are served, as natively" {
 	options=(-o md5=127.0.0.1)
 	watched=(TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure)
@@ -293,6 +297,7 @@ watched=()
 	grep -q '^accepted=0$' "$BATS_TEST_TMPDIR/native"
 }
 
+# bats test_tags=debug
 @test "socket filter: what it drops is dropped, the rest is served, as natively" {
 	options=(-o drop=127.0.0.9)
 	falls_back filter with_workers
@@ -419,6 +424,7 @@ leaving() {
 	grep -q ' reset=8 ' "$BATS_TEST_TMPDIR/native"
 }
 
+# bats test_tags=debug
 @test "reuseport: with tcp_migrate_req another member takes them over, as natively" {
 	local counted
 	sysctl -qw net.ipv4.tcp_migrate_req=1

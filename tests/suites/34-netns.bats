@@ -119,6 +119,7 @@ servers_in_both() {
 gone() { ! ip netns list | grep -qw "$1"; }
 
 # The name goes at once, the namespace when its last socket is closed.
+# bats test_tags=debug
 @test "netns: deleting a namespace while connections are open and pending is clean" {
 	for _ in 1 2 3; do
 		servers_in_both
@@ -153,6 +154,7 @@ gone() { ! ip netns list | grep -qw "$1"; }
 	fs_load
 }
 
+# bats test_tags=debug
 @test "netns: a namespace that ends with its server, its clones full, is clean" {
 	for _ in 1 2 3; do
 		servers_in_both

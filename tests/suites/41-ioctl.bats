@@ -40,6 +40,7 @@ both() {
 	both socket_as_native
 }
 
+# bats test_tags=debug
 @test "SOCKET, LISTEN, ACCEPT and CLOSE serve a connection" {
 	both socket_serves
 }
@@ -72,10 +73,12 @@ both() {
 	both accept_fails_as_native
 }
 
+# bats test_tags=debug
 @test "ACCEPT with a bad address or length does what accept4(2) does to caller and connection" {
 	both accept_bad_address
 }
 
+# bats test_tags=debug
 @test "ACCEPT blocks, times out, is interrupted and restarted as accept4(2)" {
 	both accept_blocks
 }
@@ -92,6 +95,7 @@ both() {
 	both shutdown_reopens
 }
 
+# bats test_tags=debug
 @test "SPAWN_LISTEN binds the caller to the CPU it names, or to one chosen, and serves that CPU's connections" {
 	both spawn_binds
 }
@@ -108,6 +112,7 @@ both() {
 	both spawn_impossible_cpu
 }
 
+# bats test_tags=debug
 @test "SPAWN_LISTEN refuses a CPU that is offline" {
 	echo 0 >"$last_cpu"
 	both spawn_offline_cpu
@@ -143,16 +148,19 @@ both() {
 	both unknown_numbers
 }
 
+# bats test_tags=debug
 @test "bad pointers are EFAULT" {
 	both bad_pointers
 }
 
+# bats test_tags=debug
 @test "thousands of failed calls leave no descriptor and no reference" {
 	equal "references before" "$(references)" 0
 	both failed_calls_leave_nothing
 	wait_until 5 references_are 0 || fail "references after: $(references)"
 }
 
+# bats test_tags=debug
 @test "hundreds of listeners served and closed leave no reference" {
 	both good_calls_leave_nothing
 	wait_until 5 references_are 0 || fail "references after: $(references)"
@@ -160,9 +168,10 @@ both() {
 }
 
 @test "random calls from several threads on descriptors that change under them harm nothing" {
-	local seed
-	for seed in 1 2 3; do
-		say "$(timeout 60 "$FS_BIN/ioctl_fuzz" $seed 5)"
+	local program out
+	for program in fsfuzz fsfuzz32; do
+		out=$("$FS_BIN/$program" -s 1 -n 100000 -t 8) || fail "$out"
+		say "$out"
 	done
 	wait_until 5 references_are 0 || fail "references after: $(references)"
 }

@@ -16,7 +16,7 @@ hold_pids=()
 setup() {
 	fs_loaded || fs_load
 	install -d "$bin"
-	install -m 755 "$FS_BIN"/safety_probe "$FS_BIN"/ioctl_fuzz "$FS_BIN"/listen_probe "$FS_ROOT"/tools/libfsocket.so "$bin"
+	install -m 755 "$FS_BIN"/safety_probe "$FS_BIN"/fsfuzz "$FS_BIN"/listen_probe "$FS_ROOT"/tools/libfsocket.so "$bin"
 	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 	mkdir -p "$cgroup"
 }
@@ -106,6 +106,7 @@ pids_seen_by() {
 	at_most "rows" "$(fs_listener_field "$held" '*' cpu | wc -l)" $(($(fs_possible_cpus) + 1))
 }
 
+# bats test_tags=debug
 @test "however many workers come and are killed, a listener has at most one clone per CPU" {
 	run --separate-stderr as_nobody "$bin/safety_probe" parade 150
 	equal "status and errors" "$status$stderr" 0
@@ -125,6 +126,7 @@ pids_seen_by() {
 	at_least "KB charged of $host" "$charged" $((host * 85 / 100))
 }
 
+# bats test_tags=debug
 @test "a user who opens listeners without end reaches the limit of the own cgroup, and the machine does not notice" {
 	local before limit=24576 reports traces
 	settle
@@ -216,6 +218,7 @@ pids_seen_by() {
 	at_least "bound workers" "$(grep -c 'was bound' <<<"$output")" 1
 }
 
+# bats test_tags=debug
 @test "a listener that an unprivileged user passes to another user's process does not bind that process" {
 	timeout 30 "$bin/safety_probe" passed_listener 65534 1
 }
@@ -225,5 +228,7 @@ pids_seen_by() {
 }
 
 @test "random calls of an unprivileged user harm nothing" {
-	say "$(timeout 60 setpriv --reuid=65534 --regid=65534 --clear-groups "$bin/ioctl_fuzz" 7 8)"
+	local out
+	out=$(setpriv --reuid=65534 --regid=65534 --clear-groups "$bin/fsfuzz" -s 7 -n 100000 -t 10) || fail "$out"
+	say "$out"
 }

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # used by the suites, set by helpers.bash
 # fsserve and fsload as the suites use them: servers that take orders, clients
