@@ -642,13 +642,39 @@ static int shutdown_reopens(void)
 	return 0;
 }
 
+/*
+ * A listener that was attached and became a connection to an IPv4 address keeps our
+ * operations: as an IPv4 socket it would have the kernel's, and its end be missed.
+ */
+static int addrform_refused(void)
+{
+	struct fsocket_ioctl_arg arg = { .backlog = 8 };
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6 };
+	int v4 = AF_INET, peer = bound_socket(AF_INET, 0);
+
+	arg.fd = socket(AF_INET6, SOCK_STREAM, 0);
+	CHECK(peer >= 0 && (int)arg.fd >= 0);
+	CHECK(!listen(peer, 8));
+	CHECK(!ioctl(dev, FSOCKET_IOC_LISTEN, &arg));
+	CHECK_FAILS(setsockopt(arg.fd, SOL_IPV6, IPV6_ADDRFORM, &v4, sizeof(v4)), ENOTCONN);
+	CHECK(!shutdown(arg.fd, SHUT_RD));
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &to.sin6_addr);
+	to.sin6_port = htons(port_of(peer));
+	CHECK(!connect(arg.fd, (void *)&to, sizeof(to)));
+	CHECK_FAILS(setsockopt(arg.fd, SOL_IPV6, IPV6_ADDRFORM, &v4, sizeof(v4)), EOPNOTSUPP);
+	CHECK_FAILS(setsockopt(arg.fd, SOL_IPV6, IPV6_ADDRFORM, &v4, 1), EINVAL);
+	close(arg.fd);
+	close(peer);
+	return 0;
+}
+
+/* Become the worker of a CPU and serve a connection that arrives there. */
 /* ---- SPAWN_LISTEN ---- */
 
 struct spawn {
 	int fd, cpu, family;
 };
 
-/* Become the worker of a CPU and serve a connection that arrives there. */
 static int serve_on_cpu(void *arg)
 {
 	struct spawn *s = arg;
@@ -1125,7 +1151,7 @@ static const struct {
 	CASE(accept_returns_peer), CASE(accept_flags),
 	CASE(accept_fails_as_native), CASE(accept_bad_address), CASE(accept_blocks),
 	CASE(close_closes),
-	CASE(shutdown_as_native), CASE(shutdown_reopens),
+	CASE(shutdown_as_native), CASE(shutdown_reopens), CASE(addrform_refused),
 	CASE(spawn_binds), CASE(spawn_any_spreads), CASE(spawn_respects_affinity),
 	CASE(spawn_impossible_cpu), CASE(spawn_offline_cpu), CASE(spawn_attaches),
 	CASE(spawn_needs_listener), CASE(spawn_in_mode1), CASE(spawn_in_mode0),

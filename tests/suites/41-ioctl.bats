@@ -95,6 +95,10 @@ both() {
 	both shutdown_reopens
 }
 
+@test "an attached listener that became a connection stays an IPv6 socket, and its end is seen" {
+	both addrform_refused
+}
+
 # bats test_tags=debug
 @test "SPAWN_LISTEN binds the caller to the CPU it names, or to one chosen, and serves that CPU's connections" {
 	both spawn_binds
