@@ -529,7 +529,7 @@ struct fs_clone *fs_worker_join(struct fs_listener *ls)
  * Return: 0; -EOPNOTSUPP: switched off; -EINVAL: no such CPU, offline, not
  * allowed for the task, or mode 1 and the task is not bound to one CPU; -EBUSY:
  * the task already waits on another CPU's clone; -EUSERS: too many workers; -ENOMEM;
- * -ENFILE: no memory for a socket, as socket(2) says it.
+ * -ENFILE, -ENOBUFS: no memory for a socket, as socket(2) says it.
  */
 int fs_worker_spawn(struct fs_listener *ls, int cpu)
 {

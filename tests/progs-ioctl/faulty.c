@@ -214,8 +214,8 @@ static int nth_spawn(int dev, int family)
 		arg.fd = listener(dev, family);
 		arg.op.spawn_op.cpu = -1;
 		ret = with_fault(dev, FSOCKET_IOC_SPAWN_LISTEN, &arg, n, &hit);
-		/* as socket(2): ENFILE when there is no memory for the inode */
-		if (ret && (!hit || (errno != ENOMEM && errno != ENFILE))) {
+		/* as socket(2): ENFILE without memory for the inode, ENOBUFS for the sock */
+		if (ret && (!hit || (errno != ENOMEM && errno != ENFILE && errno != ENOBUFS))) {
 			fprintf(stderr, "SPAWN, allocation %d failing: errno %d\n", n, errno);
 			return -1;
 		}
