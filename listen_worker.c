@@ -92,18 +92,26 @@ static struct fs_clone *fs_slot(const struct fs_listener *ls, int cpu)
 	return rcu_dereference_protected(ls->slot[cpu], lockdep_is_held(&ls->lock));
 }
 
-/* The CPU of @mask that has the fewest workers of @ls, lowest first. */
+/*
+ * The CPU of @mask that has the fewest workers of @ls; of several the one that
+ * got its last worker first, then the lowest. When a server replaces its workers,
+ * old and new ones overlap: a CPU that has a new one already is not the next, but
+ * one whose old worker is about to go.
+ */
 static int fs_choose_cpu(const struct fs_listener *ls, const struct cpumask *mask)
 {
 	unsigned int least = UINT_MAX;
+	unsigned long oldest = 0;
 	int cpu, best = -1;
 
 	for_each_cpu_and(cpu, mask, cpu_online_mask) {
 		const struct fs_clone *c = fs_slot(ls, cpu);
 		unsigned int n = c ? c->nworkers : 0;
+		unsigned long joined = c ? c->joined : 0;
 
-		if (n < least) {
+		if (n < least || (n == least && joined < oldest)) {
 			least = n;
+			oldest = joined;
 			best = cpu;
 		}
 	}
@@ -327,6 +335,7 @@ static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
 	w->retry = jiffies;
 	hash_add_rcu(ls->workers, &w->node, fs_key(w->pid));
 	hlist_add_head_rcu(&w->on_clone, &c->workers);
+	c->joined = ++ls->joins;
 	WRITE_ONCE(c->nworkers, c->nworkers + 1);
 	WRITE_ONCE(ls->nworkers, ls->nworkers + 1);
 	return w;

@@ -42,6 +42,7 @@ struct fs_listener;
  * @sk: @sock->sk; constant
  * @data_ready: the kernel's sk_data_ready of @sk; constant
  * @usable: in the same control group as the listener; constant
+ * @joined: fs_listener.joins when a worker joined last; under @ls->lock
  * @cpu: the CPU whose SYNs it gets while @ls->slot points to it; changed under
  *	@ls->lock
  * @node: in @ls->clones; added under @ls->lock, walked under RCU, never removed
@@ -79,6 +80,7 @@ struct fs_clone {
 	struct list_head node;
 	struct hlist_head workers;
 	unsigned int nworkers;
+	unsigned long joined;
 	int cpu;
 	bool usable;
 	bool stopped;
@@ -162,6 +164,7 @@ struct fs_worker {
  *	a hint, read on every SYN, written rarely
  * @nclones: length of @clones; under @lock, read without
  * @nworkers: number of workers; under @lock, read without
+ * @joins: how many workers have ever joined; under @lock
  * @lock: guards the lists, the slots and the workers; process context
  * @clones: fs_clone.node
  * @workers: fs_worker.node by pid
@@ -186,6 +189,7 @@ struct fs_listener {
 	bool tight;
 	unsigned int nclones;
 	unsigned int nworkers;
+	unsigned long joins;
 	struct list_head clones;
 	DECLARE_HASHTABLE(workers, FS_WORKER_BITS);
 

@@ -326,8 +326,8 @@ http_load_stop() {
 
 # ---- what only the debug kernel can tell ----
 
-# fs_no_leaks: nothing that nobody points to was allocated by our module. Two scans: a
-# pointer may be in a register during one. Others' leaks are not our business.
+# fs_no_leaks: nobody's memory has been lost; the names of a module that is gone are no more, so
+# all objects count. Two scans: a pointer may be in a register during one.
 fs_no_leaks() {
 	local leaks=/sys/kernel/debug/kmemleak
 	sleep 6
@@ -335,5 +335,6 @@ fs_no_leaks() {
 	sleep 1
 	echo scan >$leaks
 	cat $leaks >"$fs_tmp/leaks"
-	! grep -B 30 -A 30 -E '\[fastsocket\]|fs_[a-z_]+\+0x' "$fs_tmp/leaks" || fail "leaked"
+	cat "$fs_tmp/leaks"
+	equal "objects that kmemleak reports" "$(grep -c '^unreferenced object' "$fs_tmp/leaks" || true)" 0
 }

@@ -205,6 +205,30 @@ static void fs_choose_cpu__fewest_workers_lowest_first(struct kunit *test)
 		c[cpu]->nworkers = 0;
 }
 
+/* A worker that is replaced while others are new already: not next to a new one. */
+static void fs_choose_cpu__of_equals_the_one_joined_first(struct kunit *test)
+{
+	struct fs_listener *ls = fsk_attached(test, AF_INET, 4);
+	struct fs_clone *c[4];
+	int cpu;
+
+	fsk_need_cpus(test, 4);
+	for (cpu = 0; cpu < 4; cpu++) {
+		c[cpu] = fsk_clone(test, ls, cpu);
+		c[cpu]->nworkers = 1;
+		c[cpu]->joined = 10 + cpu;
+	}
+	KUNIT_EXPECT_EQ(test, fsk_choose(ls, cpu_all_mask), 0);
+	c[0]->joined = 20;
+	KUNIT_EXPECT_EQ(test, fsk_choose(ls, cpu_all_mask), 1);
+	c[3]->joined = 5;
+	KUNIT_EXPECT_EQ(test, fsk_choose(ls, cpu_all_mask), 3);
+	c[3]->nworkers = 2;
+	KUNIT_EXPECT_EQ(test, fsk_choose(ls, cpu_all_mask), 1);
+	for (cpu = 0; cpu < 4; cpu++)
+		c[cpu]->nworkers = 0;
+}
+
 static void fs_choose_cpu__only_within_the_mask(struct kunit *test)
 {
 	struct fs_listener *ls = fsk_attached(test, AF_INET, 4);
@@ -1199,6 +1223,7 @@ static struct kunit_case fsk_worker_cases[] = {
 	KUNIT_CASE(fs_bound_by_us__if_it_still_is_where_we_put_it),
 	KUNIT_CASE(fs_allowed__what_it_had_before_us),
 	KUNIT_CASE(fs_choose_cpu__fewest_workers_lowest_first),
+	KUNIT_CASE(fs_choose_cpu__of_equals_the_one_joined_first),
 	KUNIT_CASE(fs_choose_cpu__only_within_the_mask),
 	KUNIT_CASE(fs_choose_cpu__never_one_that_is_offline),
 	KUNIT_CASE(fs_task_find__by_pid),
