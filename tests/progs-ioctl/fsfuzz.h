@@ -157,4 +157,7 @@ extern long page;
 
 void one_call(struct task *t);
 
+/* unshare(CLONE_FILES) was called since the program began */
+extern bool table_copied;
+
 #endif /* FSFUZZ_H */

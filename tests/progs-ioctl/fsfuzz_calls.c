@@ -751,6 +751,8 @@ static long sys_affinity(struct task *t)
 	return sched_setaffinity(0, sizeof(set), &set);
 }
 
+bool table_copied;
+
 /* Descriptors of their own, or another network namespace, for the rest of the task. */
 static long sys_unshare(struct task *t)
 {
@@ -761,6 +763,8 @@ static long sys_unshare(struct task *t)
 	/* Costs too much for every program. */
 	if (!chance(&t->r, 4))
 		what = CLONE_FILES;
+	if (what & CLONE_FILES)
+		__atomic_store_n(&table_copied, true, __ATOMIC_RELAXED);
 	say(t, "unshare %#x", what);
 	return unshare(what);
 }

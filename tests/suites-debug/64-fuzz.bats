@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
+# on demand: what it takes for a finding has been wrong three times in its first hours
 # Random programs around /dev/fastsocket and attached listeners: tests/progs-ioctl/fsfuzz.c.
 # Every finding is printed with the command that runs its program again; each program leaves
 # its number in the kernel log before it starts. FUZZ_SECONDS (default 60) is for all runs
