@@ -152,5 +152,5 @@ static_sites() {
 @test "faults: after all of it nothing of ours has leaked" {
 	fs_load
 	fs_unload
-	fs_no_leaks
+	leak_clean
 }

@@ -3,7 +3,6 @@
 # shellcheck disable=SC2034 # used by the suites
 # What the suites of lifetimes and storms share; loaded after ../helpers.
 
-kmemleak=/sys/kernel/debug/kmemleak
 fsleak_ko=$(dirname "$FS_FAULT_KO")/fsleak.ko
 
 # field KEY LINE: the value in a line of key=value
@@ -12,25 +11,6 @@ field() {
 	local rest=" $2 "
 	rest=${rest#*" $1="}
 	echo "${rest%% *}"
-}
-
-# ---- memory that nobody points to ----
-
-# A scan reports what is older than 5 s, unreferenced, and unchanged since the scan before.
-leak_scan() {
-	sleep 6
-	echo scan >"$kmemleak"
-	echo scan >"$kmemleak"
-}
-
-leak_clean() {
-	if [ "$FS_LANE" = kcsan ]; then
-		say "this kernel has no kmemleak"
-		return
-	fi
-	leak_scan
-	cat "$kmemleak"
-	equal "objects that kmemleak reports" "$(grep -c '^unreferenced object' "$kmemleak" || true)" 0
 }
 
 # ---- what is in use ----
@@ -68,14 +48,6 @@ trackers_quiet() {
 }
 
 # ---- CPUs ----
-
-# cpu NUMBER online|offline
-cpu() {
-	local want=1 file=/sys/devices/system/cpu/cpu$1/online
-	[ "$2" = online ] || want=0
-	[ "$(cat "$file")" = $want ] || echo $want >"$file"
-	[ "$(cat "$file")" = $want ]
-}
 
 all_cpus_online() {
 	local n

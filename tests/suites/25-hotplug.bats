@@ -17,14 +17,6 @@ teardown() {
 	fs_taint_clean
 }
 
-# cpu NUMBER online|offline
-cpu() {
-	local want=1 file=/sys/devices/system/cpu/cpu$1/online
-	[ "$2" = online ] || want=0
-	[ "$(cat "$file")" = $want ] || echo $want >"$file"
-	[ "$(cat "$file")" = $want ]
-}
-
 in_every_mode() {
 	"$1" native
 	nginx_stop
