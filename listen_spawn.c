@@ -2,12 +2,15 @@
 /*
  * Attach a listener, the socket operations, release
  *
- * Two things of a listener are replaced, each by an install and a remove
+ * Three things of a listener are replaced, each by an install and a remove
  * function that stand side by side:
  *  - sock->ops, for what processes call (fs_attach(), fs_release()); for good,
  *    until the socket is closed, because a system call may be inside them;
  *  - icsk_af_ops and the three sk_* callbacks, for what the softirq calls
- *    (fs_hook(), fs_unhook()); only while the socket is a listener.
+ *    (fs_hook(), fs_unhook()); only while the socket is a listener;
+ *  - sk_prot and the ULP, so that the kernel itself refuses to give the socket
+ *    other operations than ours (fs_guard(), fs_unguard()); only while it is
+ *    none.
  * This is how MPTCP, kTLS and SMC take over sockets; the lookup code and the
  * tables of the kernel are not touched.
  */
@@ -38,6 +41,8 @@
  * @stock: the kernel's operations that @ops derives from
  * @af_ops: the kernel's icsk_af_ops of a fresh socket
  * @data_ready: the kernel's sk_data_ready of a fresh socket
+ * @prot: the kernel's sk_prot of a fresh socket
+ * @guard: a copy of @prot, see fs_guard()
  *
  * Made under fs_family_lock when the first socket of the family is attached,
  * constant from then until unload. A socket that differs from a fresh one
@@ -57,6 +62,8 @@ struct fs_family {
 	const struct proto_ops *stock;
 	const struct inet_connection_sock_af_ops *af_ops;
 	void (*data_ready)(struct sock *sk);
+	struct proto *prot;
+	struct proto guard;
 };
 
 static struct fs_family *fs_inet, *fs_inet6;
@@ -142,6 +149,75 @@ static void fs_wake_clones(struct fs_listener *ls)
 		c->data_ready(c->sk);
 }
 
+static void fs_guard_clone(const struct request_sock *req, struct sock *child, const gfp_t priority)
+{
+	inet_csk(child)->icsk_ulp_ops = NULL;
+}
+
+/*
+ * Not registered: only its being there matters. No owner, the listener holds the
+ * module and takes it away before it goes.
+ */
+static const struct tcp_ulp_ops fs_guard_ulp = {
+	.name = "fastsocket",
+	.clone = fs_guard_clone,
+};
+
+/*
+ * A socket that is attached and does not listen may become a connection, and the
+ * kernel changes the operations of those for IPV6_ADDRFORM and TCP_ULP: the
+ * first would keep fs_release() from being called, kTLS keeps a copy of ours.
+ * fs_setsockopt() refuses both, but a thread may have been inside the kernel's
+ * function, with the socket lock yet to come, before the socket was attached.
+ * Under that lock the kernel refuses IPV6_ADDRFORM when sk_prot is not its own
+ * and TCP_ULP when there is one already, so these are made to be so, with the
+ * socket locked, before it can stop to listen.
+ */
+static void fs_guard(struct sock *sk, const struct proto *prot, struct proto *guard)
+{
+	if (sk->sk_family == AF_INET6 && sk->sk_prot == prot)
+		WRITE_ONCE(sk->sk_prot, guard);
+	if (!inet_csk(sk)->icsk_ulp_ops)
+		WRITE_ONCE(inet_csk(sk)->icsk_ulp_ops, &fs_guard_ulp);
+}
+
+/* The socket listens, or is being released; locked. */
+static void fs_unguard(const struct fs_listener *ls)
+{
+	struct sock *sk = ls->sk;
+
+	if (sk->sk_prot == ls->guard)
+		WRITE_ONCE(sk->sk_prot, ls->prot);
+	if (inet_csk(sk)->icsk_ulp_ops == &fs_guard_ulp)
+		WRITE_ONCE(inet_csk(sk)->icsk_ulp_ops, NULL);
+}
+
+static bool fs_guarded(const struct sock *sk)
+{
+	return READ_ONCE(inet_csk(sk)->icsk_ulp_ops) == &fs_guard_ulp;
+}
+
+/* Before a call that may end the listening state. */
+static void fs_guard_end(struct fs_listener *ls)
+{
+	if (!fs_listening(ls))
+		return;
+	lock_sock(ls->sk);
+	fs_guard(ls->sk, ls->prot, ls->guard);
+	release_sock(ls->sk);
+}
+
+/* After a call that may have left it or brought it about. */
+static void fs_unguard_listening(const struct fs_listener *ls)
+{
+	if (!fs_listening(ls) || !fs_guarded(ls->sk))
+		return;
+	lock_sock(ls->sk);
+	if (ls->sk->sk_state == TCP_LISTEN)
+		fs_unguard(ls);
+	release_sock(ls->sk);
+}
+
 /*
  * sk_data_ready, sk_state_change and sk_error_report of the listener; softirq or
  * process context. A child in the middle of its creation may call them too, for
@@ -192,8 +268,12 @@ static void fs_error_report(struct sock *sk)
 	ls = fs_listener_find_rcu(sk);
 	if (ls) {
 		ls->error_report(sk);
-		if (ls->sk == sk)
+		if (ls->sk == sk) {
+			/* `ss -K` has ended it, with the socket locked. */
+			if (sk->sk_state == TCP_CLOSE)
+				fs_guard(sk, ls->prot, ls->guard);
 			fs_wake_clones_all(ls);
+		}
 	}
 	rcu_read_unlock();
 }
@@ -305,6 +385,7 @@ static void fs_clones_stop(struct fs_listener *ls)
  */
 static void fs_follow_state(struct fs_listener *ls)
 {
+	fs_unguard_listening(ls);
 	if (!ls || fs_listening(ls) || !READ_ONCE(ls->hooked))
 		return;
 	mutex_lock(&ls->lock);
@@ -327,6 +408,7 @@ static int fs_listen(struct socket *sock, int backlog)
 	if (sock->sk->sk_state == TCP_CLOSE)
 		fs_hook(ls);
 	err = stock->listen(sock, backlog);
+	fs_unguard_listening(ls);
 	if (fs_listening(ls))
 		fs_clones_start(ls);
 	else
@@ -339,8 +421,10 @@ static int fs_shutdown(struct socket *sock, int how)
 {
 	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
 	struct fs_listener *ls = fs_listener_find(sock->sk);
-	int err = stock->shutdown(sock, how);
+	int err;
 
+	fs_guard_end(ls);
+	err = stock->shutdown(sock, how);
 	fs_follow_state(ls);
 	return err;
 }
@@ -350,8 +434,10 @@ static int fs_connect(struct socket *sock, struct sockaddr *addr, int len, int f
 {
 	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
 	struct fs_listener *ls = fs_listener_find(sock->sk);
-	int err = stock->connect(sock, addr, len, flags);
+	int err;
 
+	fs_guard_end(ls);
+	err = stock->connect(sock, addr, len, flags);
 	fs_follow_state(ls);
 	return err;
 }
@@ -406,6 +492,16 @@ static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t 
 	return fs_family_of_ops(sock->ops)->stock->setsockopt(sock, level, optname, optval, optlen);
 }
 
+/* What we have put there is nobody's business. */
+static int fs_get_no_ulp(int __user *optlen)
+{
+	int len;
+
+	if (get_user(len, optlen))
+		return -EFAULT;
+	return len < 0 ? -EINVAL : put_user(0, optlen);
+}
+
 /*
  * TCP_INFO of a listener says in tcpi_unacked how many connections wait to be
  * accepted: those in the clones do, too.
@@ -416,10 +512,12 @@ static int fs_getsockopt(struct socket *sock, int level, int optname, char __use
 	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
 	struct tcp_info __user *info = (struct tcp_info __user *)optval;
 	struct fs_listener *ls = fs_listener_find(sock->sk);
-	int err = stock->getsockopt(sock, level, optname, optval, optlen);
 	unsigned int n;
-	int len;
+	int len, err;
 
+	if (level == SOL_TCP && optname == TCP_ULP && fs_guarded(sock->sk))
+		return fs_get_no_ulp(optlen);
+	err = stock->getsockopt(sock, level, optname, optval, optlen);
 	if (err || level != SOL_TCP || optname != TCP_INFO || !fs_listening(ls))
 		return err;
 	n = READ_ONCE(ls->sk->sk_ack_backlog) + fs_clones_backlog(ls);
@@ -660,6 +758,9 @@ static void fs_detach(struct fs_listener *ls)
 	}
 	fs_workers_drop(ls);
 	fs_unhook(ls);
+	lock_sock(ls->sk);
+	fs_unguard(ls);
+	release_sock(ls->sk);
 	mutex_unlock(&ls->lock);
 
 	mutex_lock(&ls->fn->lock);
@@ -713,6 +814,8 @@ static struct fs_family *fs_family_new(int family)
 	f->ops.getsockopt = fs_getsockopt;
 	f->af_ops = inet_csk(sock->sk)->icsk_af_ops;
 	f->data_ready = sock->sk->sk_data_ready;
+	f->prot = sock->sk->sk_prot;
+	f->guard = *f->prot;
 	f->stock = sock->ops;
 	sock_release(sock);
 	return f;
@@ -747,7 +850,7 @@ static struct fs_family *fs_family_get(int family)
 	return f;
 }
 
-static struct fs_listener *fs_listener_new(struct socket *sock, const struct fs_family *f)
+static struct fs_listener *fs_listener_new(struct socket *sock, struct fs_family *f)
 {
 	struct sock *sk = sock->sk;
 	struct fs_listener *ls;
@@ -758,6 +861,8 @@ static struct fs_listener *fs_listener_new(struct socket *sock, const struct fs_
 	ls->sk = sk;
 	ls->sock = sock;
 	ls->ops = f->stock;
+	ls->prot = f->prot;
+	ls->guard = &f->guard;
 	ls->orig_af_ops = f->af_ops;
 	ls->af_ops = *f->af_ops;
 	ls->af_ops.conn_request = fs_conn_request;
@@ -793,18 +898,24 @@ static int fs_claim(struct fs_listener *ls)
 	return err;
 }
 
-/* Is the socket as the kernel made it, and a listener or yet to become one? */
-static int fs_check_stock(const struct socket *sock, const struct fs_family *f)
+/*
+ * Is the socket as the kernel made it, and a listener or yet to become one? It is
+ * to stay so. (Another thread may be attaching it; the guard is that one's, too.)
+ */
+static int fs_check_stock(const struct socket *sock, struct fs_family *f)
 {
 	struct sock *sk = sock->sk;
 	int err = 0;
 
 	lock_sock(sk);
-	if (sock->ops != f->stock || inet_csk(sk)->icsk_af_ops != f->af_ops ||
+	/* Without a file: setsockopt(TCP_ULP) has just given it to SMC. */
+	if (!sock->file || sock->ops != f->stock || inet_csk(sk)->icsk_af_ops != f->af_ops ||
 	    sk->sk_data_ready != f->data_ready)
 		err = -EBUSY;
 	else if (sk->sk_state != TCP_CLOSE && sk->sk_state != TCP_LISTEN)
 		err = -EINVAL;
+	else if (sk->sk_state == TCP_CLOSE)
+		fs_guard(sk, f->prot, &f->guard);
 	release_sock(sk);
 	return err;
 }
@@ -821,8 +932,12 @@ static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_
 	mutex_unlock(&ls->lock);
 	/* Until fs_release(); the caller's open device keeps us there until now. */
 	__module_get(THIS_MODULE);
+	lock_sock(ls->sk);
+	if (ls->sk->sk_state != TCP_LISTEN)
+		fs_guard(ls->sk, ls->prot, ls->guard);
 	/* Whoever sees our operations finds the listener in the list. */
 	smp_store_release(&sock->ops, &f->ops);
+	release_sock(ls->sk);
 	return 0;
 }
 
@@ -849,16 +964,16 @@ int fs_attach(struct socket *sock)
 	f = fs_family_get(sock->sk->sk_family);
 	if (IS_ERR(f))
 		return PTR_ERR(f);
-	err = fs_check_stock(sock, f);
-	if (err)
-		return fs_attached(sock) ? 0 : err;
 	ls = fs_listener_new(sock, f);
 	if (!ls)
 		return -ENOMEM;
-	err = fs_install(sock, f, ls);
+	err = fs_check_stock(sock, f);
+	if (!err)
+		err = fs_install(sock, f, ls);
 	if (err)
 		fs_listener_free(ls);
-	return err == -EALREADY ? 0 : err;
+	/* Another thread has attached it, or is about to. */
+	return err && fs_listener_find(sock->sk) ? 0 : err;
 }
 
 /**

@@ -149,6 +149,8 @@ struct fs_worker {
  * @sk: its socket; constant, valid until fs_release() has returned
  * @sock: @sk->sk_socket; constant
  * @ops: the kernel's operations of @sock; constant
+ * @prot: the kernel's sk_prot; constant
+ * @guard: what sk_prot is while an IPv6 socket does not listen; constant
  * @orig_af_ops: the kernel's icsk_af_ops; constant
  * @af_ops: our copy of them; icsk_af_ops of @sk and of all clones. What is
  *	called in softirq finds this structure by container_of()
@@ -176,6 +178,8 @@ struct fs_listener {
 	struct sock *sk;
 	struct socket *sock;
 	const struct proto_ops *ops;
+	struct proto *prot;
+	struct proto *guard;
 	const struct inet_connection_sock_af_ops *orig_af_ops;
 	struct inet_connection_sock_af_ops af_ops;
 	void (*data_ready)(struct sock *sk);

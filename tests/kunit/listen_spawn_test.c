@@ -466,6 +466,95 @@ static void fs_setsockopt__no_ulp_for_an_attached_socket(struct kunit *test)
 			-EINVAL);
 }
 
+/* ---- what keeps the kernel from changing the operations ---- */
+
+static void fsk_expect_guarded(struct kunit *test, const struct fs_listener *ls, bool guarded)
+{
+	struct proto *prot = guarded && ls->sk->sk_family == AF_INET6 ? ls->guard : ls->prot;
+
+	KUNIT_EXPECT_PTR_EQ(test, ls->sk->sk_prot, prot);
+	KUNIT_EXPECT_EQ(test, fs_guarded(ls->sk), guarded);
+	KUNIT_EXPECT_EQ(test, inet_csk_has_ulp(ls->sk), guarded);
+}
+
+static void fsk_guard_life(struct kunit *test, int family)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	struct socket *sock = fsk_tcp(test, family);
+	struct proto *prot = sock->sk->sk_prot;
+	struct sock *sk = sock->sk;
+	struct fs_listener *ls;
+
+	KUNIT_ASSERT_EQ(test, fs_attach(sock), 0);
+	ls = fs_listener_find(sk);
+	KUNIT_ASSERT_PTR_EQ(test, ls->prot, prot);
+	fsk_expect_guarded(test, ls, true);
+	fsk_bind_loopback(test, sock);
+	KUNIT_EXPECT_EQ(test, kernel_listen(sock, 4), 0);
+	fsk_expect_guarded(test, ls, false);
+	KUNIT_EXPECT_EQ(test, kernel_sock_shutdown(sock, SHUT_WR), 0);
+	fsk_expect_guarded(test, ls, false);
+	KUNIT_EXPECT_EQ(test, kernel_sock_shutdown(sock, SHUT_RD), 0);
+	fsk_expect_guarded(test, ls, true);
+	KUNIT_EXPECT_EQ(test, kernel_listen(sock, 4), 0);
+	fsk_expect_guarded(test, ls, false);
+	KUNIT_EXPECT_EQ(test, kernel_connect(sock, &none, sizeof(none), 0), 0);
+	fsk_expect_guarded(test, ls, true);
+	sock_hold(sk);
+	fsk_close(sock);
+	KUNIT_EXPECT_PTR_EQ(test, sk->sk_prot, prot);
+	KUNIT_EXPECT_FALSE(test, inet_csk_has_ulp(sk));
+	sock_put(sk);
+}
+
+static void fs_guard__whenever_it_does_not_listen(struct kunit *test)
+{
+	fsk_guard_life(test, AF_INET);
+	fsk_guard_life(test, AF_INET6);
+}
+
+static void fs_guard__when_it_was_aborted(struct kunit *test)
+{
+	struct fs_listener *ls = fsk_attached(test, AF_INET6, 4);
+
+	KUNIT_EXPECT_EQ(test, tcp_abort(ls->sk, ECONNABORTED), 0);
+	fsk_expect_guarded(test, ls, true);
+}
+
+static void fs_guard__leaves_what_others_have_put_there(struct kunit *test)
+{
+	struct fs_listener *ls = fsk_attached(test, AF_INET6, 4);
+	const struct tcp_ulp_ops ulp = {};
+	struct proto prot = *ls->prot;
+
+	ls->sk->sk_prot = &prot;
+	inet_csk(ls->sk)->icsk_ulp_ops = &ulp;
+	fs_guard_end(ls);
+	KUNIT_EXPECT_PTR_EQ(test, ls->sk->sk_prot, &prot);
+	KUNIT_EXPECT_PTR_EQ(test, inet_csk(ls->sk)->icsk_ulp_ops, &ulp);
+	fs_unguard_listening(ls);
+	fs_unguard(ls);
+	KUNIT_EXPECT_PTR_EQ(test, ls->sk->sk_prot, &prot);
+	KUNIT_EXPECT_PTR_EQ(test, inet_csk(ls->sk)->icsk_ulp_ops, &ulp);
+	ls->sk->sk_prot = ls->prot;
+	inet_csk(ls->sk)->icsk_ulp_ops = NULL;
+}
+
+/* What is copied into a child between fs_guard_end() and the call that it is for. */
+static void fs_guard__is_not_inherited_by_children(struct kunit *test)
+{
+	struct fs_listener *ls = fsk_attached(test, AF_INET6, 4);
+	struct socket *new;
+
+	fs_guard_end(ls);
+	fsk_expect_guarded(test, ls, true);
+	fsk_connect(test, ls->sock, -1);
+	new = fsk_accept(test, ls->sock);
+	KUNIT_ASSERT_NOT_NULL(test, new);
+	KUNIT_EXPECT_PTR_EQ(test, new->sk->sk_prot, ls->prot);
+	KUNIT_EXPECT_FALSE(test, inet_csk_has_ulp(new->sk));
+}
+
 /* ---- poll and accept of tasks that are no workers ---- */
 
 static void fs_any_pending__finds_the_clone_that_has_something(struct kunit *test)
@@ -795,6 +884,7 @@ static void fs_check_stock__refuses_what_is_somebody_s(struct kunit *test)
 	struct fs_family *f = fs_family_get(AF_INET);
 	struct inet_connection_sock_af_ops af_ops;
 	struct fs_family other;
+	struct file *file;
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(f));
 	KUNIT_EXPECT_EQ(test, fs_check_stock(sock, f), 0);
@@ -812,6 +902,10 @@ static void fs_check_stock__refuses_what_is_somebody_s(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fs_check_stock(sock, f), -EBUSY);
 	KUNIT_EXPECT_EQ(test, fs_attach(sock), -EBUSY);
 	sock->sk->sk_data_ready = f->data_ready;
+	file = sock->file;
+	sock->file = NULL;
+	KUNIT_EXPECT_EQ(test, fs_check_stock(sock, f), -EBUSY);
+	sock->file = file;
 	KUNIT_EXPECT_EQ(test, fs_attach(sock), 0);
 }
 
@@ -845,13 +939,18 @@ static void fs_attach__says_why_not(struct kunit *test)
 {
 	struct socket *to = fsk_listener(test, AF_INET, 4);
 	int refs = module_refcount(THIS_MODULE);
+	struct sockaddr_in addr;
 	struct socket *sock;
 
 	KUNIT_EXPECT_EQ(test, fs_attach(fsk_socket(test, AF_INET, SOCK_DGRAM, 0)), -EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, fs_attach(fsk_socket(test, AF_UNIX, SOCK_STREAM, 0)), -EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, fs_attach(fsk_socket(test, AF_INET, SOCK_STREAM, IPPROTO_MPTCP)),
 			-EOPNOTSUPP);
-	sock = fsk_connect(test, to, -1);
+	/* A connection; one without a file, that a process cannot have, is somebody's. */
+	KUNIT_EXPECT_EQ(test, fs_attach(fsk_connect(test, to, -1)), -EBUSY);
+	sock = fsk_tcp(test, AF_INET);
+	KUNIT_ASSERT_GT(test, kernel_getsockname(to, (struct sockaddr *)&addr), 0);
+	KUNIT_ASSERT_EQ(test, kernel_connect(sock, (struct sockaddr *)&addr, sizeof(addr), 0), 0);
 	KUNIT_EXPECT_EQ(test, fs_attach(sock), -EINVAL);
 	KUNIT_EXPECT_FALSE(test, fs_attached(sock));
 	KUNIT_EXPECT_EQ(test, module_refcount(THIS_MODULE), refs);
@@ -988,6 +1087,10 @@ static struct kunit_case fsk_spawn_cases[] = {
 	KUNIT_CASE(fs_shutdown__for_writing_goes_on_listening),
 	KUNIT_CASE(fs_connect__to_nobody_ends_the_listener),
 	KUNIT_CASE(fs_setsockopt__no_ulp_for_an_attached_socket),
+	KUNIT_CASE(fs_guard__whenever_it_does_not_listen),
+	KUNIT_CASE(fs_guard__when_it_was_aborted),
+	KUNIT_CASE(fs_guard__leaves_what_others_have_put_there),
+	KUNIT_CASE(fs_guard__is_not_inherited_by_children),
 	KUNIT_CASE(fs_any_pending__finds_the_clone_that_has_something),
 	KUNIT_CASE(fs_poll__sees_both_queues),
 	KUNIT_CASE(fs_accept_global__counts_and_never_waits),

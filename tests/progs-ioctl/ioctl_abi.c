@@ -5,7 +5,10 @@
  * system call, the same is done with the system call and the results compared.
  */
 #include <limits.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "probe.h"
@@ -668,8 +671,116 @@ static int addrform_refused(void)
 	return 0;
 }
 
-/* Become the worker of a CPU and serve a connection that arrives there. */
+/*
+ * setsockopt() that has entered the kernel and waits there for its value: a page
+ * that is not there, until late_finish() puts it there.
+ */
+static struct late {
+	pthread_t thread;
+	int fd, level, name, uffd, error;
+	unsigned int len;
+	char *page;
+} late;
+
+static void *late_setsockopt(void *arg)
+{
+	struct late *l = arg;
+
+	l->error = setsockopt(l->fd, l->level, l->name, l->page, l->len) ? errno : 0;
+	return NULL;
+}
+
+static int late_start(int fd, int level, int name, unsigned int len)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffd_msg msg;
+
+	late = (struct late){ .fd = fd, .level = level, .name = name, .len = len };
+	late.page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	late.uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	reg.range.start = (unsigned long)late.page;
+	reg.range.len = 4096;
+	CHECK(late.page != MAP_FAILED && late.uffd >= 0);
+	CHECK(!ioctl(late.uffd, UFFDIO_API, &api) && !ioctl(late.uffd, UFFDIO_REGISTER, &reg));
+	CHECK(!pthread_create(&late.thread, NULL, late_setsockopt, &late));
+	CHECK(read(late.uffd, &msg, sizeof(msg)) == sizeof(msg));
+	CHECK(msg.event == UFFD_EVENT_PAGEFAULT);
+	return 0;
+}
+
+/* its error is in late.error */
+static int late_finish(const void *value)
+{
+	static char page[4096] __attribute__((aligned(4096)));
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)late.page, .src = (unsigned long)page, .len = sizeof(page),
+	};
+
+	memcpy(page, value, late.len);
+	CHECK(!ioctl(late.uffd, UFFDIO_COPY, &copy));
+	CHECK(!pthread_join(late.thread, NULL));
+	munmap(late.page, 4096);
+	close(late.uffd);
+	return 0;
+}
+
+/* Listen, end that, connect: what a late setsockopt() then finds is a connection. */
+static int become_connection(int fd, int family, int port, bool attach)
+{
+	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &to6.sin6_addr);
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(!(attach ? fs_listen(fd, 8) : listen(fd, 8)));
+	CHECK(!shutdown(fd, SHUT_RD));
+	CHECK(!connect(fd, family == AF_INET6 ? (void *)&to6 : (void *)&to,
+		       family == AF_INET6 ? sizeof(to6) : sizeof(to)));
+	return 0;
+}
+
+static int late_option(int family, int level, int name, const void *value, unsigned int len,
+		       bool attach, int error)
+{
+	int peer = bound_socket(AF_INET, 0), fd = socket(family, SOCK_STREAM, 0);
+	char ulp[16];
+	socklen_t ulp_len = sizeof(ulp);
+
+	CHECK(peer >= 0 && fd >= 0 && !listen(peer, 8));
+	CHECK(!late_start(fd, level, name, len));
+	CHECK(!become_connection(fd, family, port_of(peer), attach));
+	CHECK(!late_finish(value));
+	CHECK(late.error == error, ": option %d of level %d, attached %d: %s", name, level, attach,
+	      strerror(late.error));
+	CHECK(!getsockopt(fd, SOL_TCP, TCP_ULP, ulp, &ulp_len));
+	CHECK(attach ? !ulp_len : true, ": a ULP is seen, %u characters", ulp_len);
+	close(fd);
+	close(peer);
+	return 0;
+}
+
+/*
+ * Options that replace the operations of a connection, by a thread that was in the
+ * kernel before the socket was attached.
+ */
+static int late_options_refused(void)
+{
+	int v4 = AF_INET;
+
+	for (int attach = 0; attach < 2; attach++) {
+		CHECK(!late_option(AF_INET6, SOL_IPV6, IPV6_ADDRFORM, &v4, sizeof(v4), attach,
+				   attach ? EBUSY : 0));
+		for_each_family(family)
+			CHECK(!late_option(family, SOL_TCP, TCP_ULP, "tls", 4, attach,
+					   attach ? EEXIST : 0));
+	}
+	return 0;
+}
+
 /* ---- SPAWN_LISTEN ---- */
+
+/* Become the worker of a CPU and serve a connection that arrives there. */
 
 struct spawn {
 	int fd, cpu, family;
@@ -1152,6 +1263,7 @@ static const struct {
 	CASE(accept_fails_as_native), CASE(accept_bad_address), CASE(accept_blocks),
 	CASE(close_closes),
 	CASE(shutdown_as_native), CASE(shutdown_reopens), CASE(addrform_refused),
+	CASE(late_options_refused),
 	CASE(spawn_binds), CASE(spawn_any_spreads), CASE(spawn_respects_affinity),
 	CASE(spawn_impossible_cpu), CASE(spawn_offline_cpu), CASE(spawn_attaches),
 	CASE(spawn_needs_listener), CASE(spawn_in_mode1), CASE(spawn_in_mode0),

@@ -99,6 +99,10 @@ both() {
 	both addrform_refused
 }
 
+@test "a setsockopt() that was under way when the listener was attached cannot take it away later" {
+	both late_options_refused
+}
+
 # bats test_tags=debug
 @test "SPAWN_LISTEN binds the caller to the CPU it names, or to one chosen, and serves that CPU's connections" {
 	both spawn_binds
