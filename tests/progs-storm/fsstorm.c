@@ -79,6 +79,7 @@ static struct shared {
 	bool stop, calm, attach, verbose;
 	double deadline;	/* actors end by themselves then */
 	int port, clients_left;
+	int clients_starting;	/* those that may still open a connection */
 	struct slot {
 		pid_t pid;
 		double cont_at;	/* when to wake it after SIGSTOP */
@@ -1160,8 +1161,10 @@ static void client(int idx)
 				conn_start(&c[i], &rng);
 				next = now() + draw(&rng) % 20;
 			}
-		if (!more && !end)
+		if (!more && !end) {
 			end = now() + PATIENCE_MS;
+			__atomic_sub_fetch(&shm->clients_starting, 1, __ATOMIC_RELAXED);
+		}
 		if (!conns_turn(c, MAX_INFLIGHT) && !more)
 			break;
 		if (!more && now() > end)
@@ -1273,7 +1276,8 @@ static int serve_until_quiet(double give_up)
 	while (now() < give_up && now() - last < QUIET_MS &&
 	       __atomic_load_n(&shm->clients_left, __ATOMIC_RELAXED)) {
 		n = serve_listeners();
-		if (n)
+		/* A client that waits for a CPU may not have seen yet that it is over. */
+		if (n || __atomic_load_n(&shm->clients_starting, __ATOMIC_RELAXED))
 			last = now();
 		all += n;
 	}
@@ -1374,6 +1378,7 @@ static void start_clients(void)
 	int i;
 
 	shm->clients_left = CLIENTS;
+	shm->clients_starting = CLIENTS;
 	for (i = 0; i < CLIENTS; i++)
 		if (!fork())
 			client(i);
