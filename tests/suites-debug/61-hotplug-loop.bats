@@ -14,13 +14,16 @@ setup() { fs_loaded || fs_load; }
 
 teardown() {
 	touch "$fs_tmp/stop"
-	wait
+	# not a bare "wait": one of the jobs is bats' own, which ends with the time limit
+	wait_until 60 no_cycle
 	all_cpus_online
 	nginx_stop
 	! fs_loaded || fs_unload
 	fs_klog_clean
 	fs_taint_clean
 }
+
+no_cycle() { ! pgrep -x fscycle >/dev/null; }
 
 # hotplugs NUMBER [COMMAND...]: so many CPUs go or come, in an order that FS_SEED decides; the
 # command runs in between, with the number of the round

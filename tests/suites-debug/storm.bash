@@ -5,13 +5,13 @@
 
 : "${FS_STORM_MS:=6000}"
 : "${FS_SEED:=$RANDOM}"
-storm_port=9500
+# what a storm leaves in TIME_WAIT may not be reused, by the next test neither
+storm_port=$((9000 + 100 * BATS_TEST_NUMBER))
 
 # storm SEED PROFILE [OPTIONS]: its line is in "result"
 storm() {
 	local seed=$1 profile=$2 status=0
 	shift 2
-	# what a storm leaves in TIME_WAIT may not be reused
 	storm_port=$((storm_port + 10))
 	result=$("$FS_BIN/fsstorm" -s "$seed" -p "$profile" -t "$FS_STORM_MS" -P $storm_port "$@" 3>&- </dev/null 2>"$fs_tmp/storm.err") || status=$?
 	say "$result"
