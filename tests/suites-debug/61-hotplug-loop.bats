@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
-# on demand: written, and not yet seen to pass as a whole
+# on demand: a CPU that goes or comes takes seconds on an emulated debug kernel, a test ten minutes
 # CPUs go and come in random order while servers serve. CPU 0 cannot go on this
 # architecture.
 # shellcheck disable=SC2154 # set by helpers.bash
