@@ -157,10 +157,13 @@ counted() {
 	[ "$accepted $replied" = "$want $want" ] || fail "accepted $accepted, replied $replied, expected $want ($stats)"
 }
 
-# sooner_than MS: every connection of the last clients had its reply by then
+# sooner_than MS: every connection of the last clients had its reply by then. A kernel with
+# detectors gets five times as long: what is to be told apart are rescues and retransmissions.
 sooner_than() {
-	if [[ ! $result =~ max_ms=([0-9]+) ]] || [ "${BASH_REMATCH[1]}" -gt "$1" ]; then
-		fail "a reply took longer than $1 ms: $result"
+	local ms=$1
+	[ "$FS_LANE" = stock ] || ms=$((5 * ms))
+	if [[ ! $result =~ max_ms=([0-9]+) ]] || [ "${BASH_REMATCH[1]}" -gt "$ms" ]; then
+		fail "a reply took longer than $ms ms: $result"
 	fi
 }
 
