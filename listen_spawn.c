@@ -197,23 +197,22 @@ static bool fs_guarded(const struct sock *sk)
 	return READ_ONCE(inet_csk(sk)->icsk_ulp_ops) == &fs_guard_ulp;
 }
 
-/* Before a call that may end the listening state. */
-static void fs_guard_end(struct fs_listener *ls)
+/*
+ * Around a call that may begin or end the listening state. Counted, because the
+ * end of one call must not take away what another, in another thread, relies on.
+ */
+static void fs_guard_begin(struct fs_listener *ls)
 {
-	if (!fs_listening(ls))
-		return;
 	lock_sock(ls->sk);
+	ls->changing++;
 	fs_guard(ls->sk, ls->prot, ls->guard);
 	release_sock(ls->sk);
 }
 
-/* After a call that may have left it or brought it about. */
-static void fs_unguard_listening(const struct fs_listener *ls)
+static void fs_guard_end(struct fs_listener *ls)
 {
-	if (!fs_listening(ls) || !fs_guarded(ls->sk))
-		return;
 	lock_sock(ls->sk);
-	if (ls->sk->sk_state == TCP_LISTEN)
+	if (!--ls->changing && ls->sk->sk_state == TCP_LISTEN)
 		fs_unguard(ls);
 	release_sock(ls->sk);
 }
@@ -385,7 +384,6 @@ static void fs_clones_stop(struct fs_listener *ls)
  */
 static void fs_follow_state(struct fs_listener *ls)
 {
-	fs_unguard_listening(ls);
 	if (!ls || fs_listening(ls) || !READ_ONCE(ls->hooked))
 		return;
 	mutex_lock(&ls->lock);
@@ -407,8 +405,9 @@ static int fs_listen(struct socket *sock, int backlog)
 	mutex_lock(&ls->lock);
 	if (sock->sk->sk_state == TCP_CLOSE)
 		fs_hook(ls);
+	fs_guard_begin(ls);
 	err = stock->listen(sock, backlog);
-	fs_unguard_listening(ls);
+	fs_guard_end(ls);
 	if (fs_listening(ls))
 		fs_clones_start(ls);
 	else
@@ -423,8 +422,11 @@ static int fs_shutdown(struct socket *sock, int how)
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err;
 
-	fs_guard_end(ls);
+	if (!ls)
+		return stock->shutdown(sock, how);
+	fs_guard_begin(ls);
 	err = stock->shutdown(sock, how);
+	fs_guard_end(ls);
 	fs_follow_state(ls);
 	return err;
 }
@@ -436,8 +438,11 @@ static int fs_connect(struct socket *sock, struct sockaddr *addr, int len, int f
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err;
 
-	fs_guard_end(ls);
+	if (!ls)
+		return stock->connect(sock, addr, len, flags);
+	fs_guard_begin(ls);
 	err = stock->connect(sock, addr, len, flags);
+	fs_guard_end(ls);
 	fs_follow_state(ls);
 	return err;
 }

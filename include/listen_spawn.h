@@ -151,6 +151,8 @@ struct fs_worker {
  * @ops: the kernel's operations of @sock; constant
  * @prot: the kernel's sk_prot; constant
  * @guard: what sk_prot is while an IPv6 socket does not listen; constant
+ * @changing: calls under way that may begin or end the listening state; under
+ *	the socket lock
  * @orig_af_ops: the kernel's icsk_af_ops; constant
  * @af_ops: our copy of them; icsk_af_ops of @sk and of all clones. What is
  *	called in softirq finds this structure by container_of()
@@ -180,6 +182,7 @@ struct fs_listener {
 	const struct proto_ops *ops;
 	struct proto *prot;
 	struct proto *guard;
+	unsigned int changing;
 	const struct inet_connection_sock_af_ops *orig_af_ops;
 	struct inet_connection_sock_af_ops af_ops;
 	void (*data_ready)(struct sock *sk);

@@ -529,10 +529,10 @@ static void fs_guard__leaves_what_others_have_put_there(struct kunit *test)
 
 	ls->sk->sk_prot = &prot;
 	inet_csk(ls->sk)->icsk_ulp_ops = &ulp;
-	fs_guard_end(ls);
+	fs_guard_begin(ls);
 	KUNIT_EXPECT_PTR_EQ(test, ls->sk->sk_prot, &prot);
 	KUNIT_EXPECT_PTR_EQ(test, inet_csk(ls->sk)->icsk_ulp_ops, &ulp);
-	fs_unguard_listening(ls);
+	fs_guard_end(ls);
 	fs_unguard(ls);
 	KUNIT_EXPECT_PTR_EQ(test, ls->sk->sk_prot, &prot);
 	KUNIT_EXPECT_PTR_EQ(test, inet_csk(ls->sk)->icsk_ulp_ops, &ulp);
@@ -540,19 +540,32 @@ static void fs_guard__leaves_what_others_have_put_there(struct kunit *test)
 	inet_csk(ls->sk)->icsk_ulp_ops = NULL;
 }
 
-/* What is copied into a child between fs_guard_end() and the call that it is for. */
+/* The end of one call does not leave another's unguarded. */
+static void fs_guard__two_calls_at_a_time(struct kunit *test)
+{
+	struct fs_listener *ls = fsk_attached(test, AF_INET6, 4);
+
+	fs_guard_begin(ls);
+	KUNIT_EXPECT_EQ(test, kernel_listen(ls->sock, 4), 0);
+	fsk_expect_guarded(test, ls, true);
+	fs_guard_end(ls);
+	fsk_expect_guarded(test, ls, false);
+}
+
+/* What is copied into a child between fs_guard_begin() and the call that it is for. */
 static void fs_guard__is_not_inherited_by_children(struct kunit *test)
 {
 	struct fs_listener *ls = fsk_attached(test, AF_INET6, 4);
 	struct socket *new;
 
-	fs_guard_end(ls);
+	fs_guard_begin(ls);
 	fsk_expect_guarded(test, ls, true);
 	fsk_connect(test, ls->sock, -1);
 	new = fsk_accept(test, ls->sock);
 	KUNIT_ASSERT_NOT_NULL(test, new);
 	KUNIT_EXPECT_PTR_EQ(test, new->sk->sk_prot, ls->prot);
 	KUNIT_EXPECT_FALSE(test, inet_csk_has_ulp(new->sk));
+	fs_guard_end(ls);
 }
 
 /* ---- poll and accept of tasks that are no workers ---- */
@@ -1090,6 +1103,7 @@ static struct kunit_case fsk_spawn_cases[] = {
 	KUNIT_CASE(fs_guard__whenever_it_does_not_listen),
 	KUNIT_CASE(fs_guard__when_it_was_aborted),
 	KUNIT_CASE(fs_guard__leaves_what_others_have_put_there),
+	KUNIT_CASE(fs_guard__two_calls_at_a_time),
 	KUNIT_CASE(fs_guard__is_not_inherited_by_children),
 	KUNIT_CASE(fs_any_pending__finds_the_clone_that_has_something),
 	KUNIT_CASE(fs_poll__sees_both_queues),
