@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the kernel offers: each function have_...() either compiles or it does not
+ *
+ * Compiled once per build and never linked, see Kbuild.include. FS_HAVE_... in
+ * fs_kernel.h says which ones do; compat.h is their only reader. Probes ask for
+ * what is used and nothing else; version numbers do not tell, because stable
+ * series and distributions take over changes. (Arguments are variables: a literal 0
+ * would also do for a pointer.)
+ *
+ * "need A B: what" ends the build with that text unless A or B compiles. So what
+ * the module takes for granted is asked for, too, where it is likely to change.
+ */
+#include <linux/cred.h>
+#include <linux/fdtable.h>
+#include <linux/kprobes.h>
+#include <linux/net.h>
+#include <linux/poll.h>
+#include <linux/rcupdate_wait.h>
+#include <linux/security.h>
+#include <linux/socket.h>
+#include <linux/static_call.h>
+#include <linux/timer.h>
+#include <net/inet_connection_sock.h>
+#include <net/inet_sock.h>
+#include <net/ipv6.h>
+#include <net/request_sock.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+
+/* The two that tell whether the answers can be trusted. */
+static void have_PRESENT(struct sock *sk)
+{
+	sk->sk_state = TCP_LISTEN;
+}
+
+static void have_ABSENT(struct sock *sk)
+{
+	sk->fs_no_kernel_has_this = fs_nor_this();
+}
+
+/* need PROTO_OPS: struct proto_ops with the operations of a listening socket */
+static void have_PROTO_OPS(const struct proto_ops *ops, struct file *file, struct socket *sock,
+			   poll_table *wait, int n, sockptr_t val, char __user *to, int __user *len)
+{
+	__poll_t mask = ops->poll(file, sock, wait);
+	int err = ops->release(sock);
+
+	err = ops->listen(sock, n);
+	err = ops->shutdown(sock, n);
+	err = ops->setsockopt(sock, n, n, val, n);
+	err = ops->getsockopt(sock, n, n, to, len);
+}
+
+/* need ACCEPT_ARG ACCEPT_FLAGS: proto_ops.accept() in a form we know */
+static void have_ACCEPT_ARG(const struct proto_ops *ops, struct socket *sock)
+{
+	struct proto_accept_arg arg = { .flags = 0, .err = 0, .is_empty = 0, .kern = false };
+	int err = ops->accept(sock, sock, &arg);
+}
+
+static void have_ACCEPT_FLAGS(const struct proto_ops *ops, struct socket *sock, int n, bool kern)
+{
+	int err = ops->accept(sock, sock, n, kern);
+}
+
+/* need CONNECT_UNSIZED CONNECT_SOCKADDR: proto_ops.connect() in a form we know */
+static void have_CONNECT_UNSIZED(const struct proto_ops *ops, struct socket *sock, int n)
+{
+	int err = ops->connect(sock, (struct sockaddr_unsized *)NULL, n, n);
+}
+
+static void have_CONNECT_SOCKADDR(const struct proto_ops *ops, struct socket *sock, int n)
+{
+	int err = ops->connect(sock, (struct sockaddr *)NULL, n, n);
+}
+
+/* need AF_OPS: inet_connection_sock_af_ops.conn_request() */
+static void have_AF_OPS(const struct inet_connection_sock_af_ops *ops, struct sock *sk)
+{
+	int err = ops->conn_request(sk, (struct sk_buff *)NULL);
+
+	ops = inet_csk(sk)->icsk_af_ops;
+}
+
+/* need OPT_CHILD_INIT NO_OPT_CHILD_INIT: .syn_recv_sock() in a form we know */
+static void have_OPT_CHILD_INIT(const struct inet_connection_sock_af_ops *ops, struct sock *sk,
+				struct request_sock *req, struct dst_entry *dst, bool *own_req,
+				void (*init)(struct sock *newsk, const struct sock *sk))
+{
+	sk = ops->syn_recv_sock(sk, (struct sk_buff *)NULL, req, dst, req, own_req, init);
+}
+
+static void have_NO_OPT_CHILD_INIT(const struct inet_connection_sock_af_ops *ops, struct sock *sk,
+				   struct request_sock *req, struct dst_entry *dst, bool *own_req)
+{
+	sk = ops->syn_recv_sock(sk, (struct sk_buff *)NULL, req, dst, req, own_req);
+}
+
+/* need QUEUE: an accept queue that is a list behind rskq_lock */
+static void have_QUEUE(struct sock *sk)
+{
+	struct request_sock_queue *q = &inet_csk(sk)->icsk_accept_queue;
+	struct request_sock *req = q->rskq_accept_head;
+
+	spin_lock_bh(&q->rskq_lock);
+	q->rskq_accept_tail->dl_next = req->dl_next;
+	sk->sk_ack_backlog = sk->sk_max_ack_backlog;
+	q->rskq_defer_accept = 0;
+	q->fastopenq.rskq_rst_head = NULL;
+	q->fastopenq.rskq_rst_tail = NULL;
+	q->fastopenq.qlen = q->fastopenq.max_qlen;
+	atomic_add(reqsk_queue_len(q), &q->qlen);
+	inet_csk_delack_init(req->sk);
+}
+
+/* need ULP: tcp_ulp_ops.clone() */
+static void have_ULP(struct tcp_ulp_ops *ulp, struct sock *sk, const struct request_sock *req)
+{
+	ulp->name[0] = '\0';
+	ulp->clone(req, sk, GFP_ATOMIC);
+	inet_csk(sk)->icsk_ulp_ops = ulp;
+}
+
+/* need INET_FLAGS INET_BITFIELDS: the options of struct inet_sock in a form we know */
+static void have_INET_FLAGS(struct sock *sk)
+{
+	inet_assign_bit(FREEBIND, sk, inet_test_bit(FREEBIND, sk));
+	inet_assign_bit(TRANSPARENT, sk, inet_test_bit(TRANSPARENT, sk));
+}
+
+static void have_INET_BITFIELDS(struct sock *sk)
+{
+	inet_sk(sk)->freebind = inet_sk(sk)->transparent;
+}
+
+/* need INET6_FLAGS INET6_BITFIELDS: the options of struct ipv6_pinfo in a form we know */
+static void have_INET6_FLAGS(struct sock *sk)
+{
+	inet6_assign_bit(SNDFLOW, sk, inet6_test_bit(SNDFLOW, sk));
+	inet6_assign_bit(REPFLOW, sk, inet6_test_bit(REPFLOW, sk));
+	inet6_assign_bit(DONTFRAG, sk, inet6_test_bit(DONTFRAG, sk));
+	inet6_assign_bit(AUTOFLOWLABEL, sk, inet6_test_bit(AUTOFLOWLABEL, sk));
+	inet6_assign_bit(AUTOFLOWLABEL_SET, sk, inet6_test_bit(AUTOFLOWLABEL_SET, sk));
+}
+
+static void have_INET6_BITFIELDS(struct sock *sk)
+{
+	struct ipv6_pinfo *np = inet6_sk(sk);
+
+	np->sndflow = np->repflow;
+	np->dontfrag = np->repflow;
+	np->autoflowlabel = np->autoflowlabel_set;
+}
+
+/* need LISTENER_VALUES: the values of a listener that shape a SYN-ACK, by their names */
+static void have_LISTENER_VALUES(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct inet_sock *inet = inet_sk(sk);
+	struct ipv6_pinfo *np = inet6_sk(sk);
+
+	sk->sk_bound_dev_if = 0;
+	sk->sk_mark = sk->sk_priority;
+	sk->sk_rcvbuf = sk->sk_sndbuf;
+	sk->sk_userlocks = 0;
+	sk->sk_txrehash = 0;
+	sk->sk_ipv6only = 0;
+	inet->tos = inet->min_ttl;
+	inet->mc_ttl = inet->pmtudisc;
+	inet->uc_ttl = inet->uc_index;
+	inet_csk(sk)->icsk_syn_retries = 0;
+	tp->rx_opt.user_mss = 0;
+	tp->window_clamp = tp->tcp_tx_delay;
+	tp->save_syn = 0;
+	tp->lsndtime = 0;
+	np->frag_size = np->hop_limit;
+	np->ucast_oif = np->rxopt.all;
+	np->min_hopcount = np->tclass;
+	np->pmtudisc = np->srcprefs;
+}
+
+/* need TIMER_CONTAINER_OF FROM_TIMER: a way from a timer to what it is part of */
+static void have_TIMER_CONTAINER_OF(struct sock *sk)
+{
+	struct sock *of = timer_container_of(of, &sk->sk_timer, sk_timer);
+}
+
+static void have_FROM_TIMER(struct sock *sk)
+{
+	struct sock *of = from_timer(of, &sk->sk_timer, sk_timer);
+}
+
+/* need TIMER_DELETE_SYNC: timer_delete_sync() */
+static void have_TIMER_DELETE_SYNC(struct sock *sk)
+{
+	timer_delete_sync(&sk->sk_timer);
+}
+
+static void have_SK_UID(struct sock *sk)
+{
+	sk->sk_uid = sk_uid(sk);
+}
+
+static void have_SK_DROPS_READ(struct sock *sk)
+{
+	sk_drops_add(sk, sk_drops_read(sk));
+}
+
+static void have_TCP_AO(struct sock *sk)
+{
+	rcu_access_pointer(tcp_sk(sk)->ao_info);
+}
+
+static void have_PSP(struct sock *sk)
+{
+	rcu_access_pointer(sk->psp_assoc);
+}
+
+static void have_CA_NEEDS_ACCECN(struct sock *sk)
+{
+	bool needs = tcp_ca_needs_accecn(sk);
+}
+
+static void have_RTO_MAX(struct sock *sk)
+{
+	inet_csk(sk)->icsk_rto_max = 0;
+}
+
+static void have_SCALING_RATIO(struct sock *sk)
+{
+	tcp_sk(sk)->scaling_ratio = 0;
+}
+
+/* need WAITING: poll tables and wait queues of sockets as they are since 5.4 */
+static void have_WAITING(struct socket *sock)
+{
+	poll_table *p = NULL;
+
+	if (p->_qproc)
+		sock_poll_wait(NULL, sock, p);
+	/* No barrier: it is never run. */
+	waitqueue_active(&sock->wq.wait);
+}
+
+/* need ITERATE_FD: iterate_fd() */
+static void have_ITERATE_FD(void)
+{
+	int (*f)(const void *p, struct file *file, unsigned int fd) = NULL;
+	int n = iterate_fd(NULL, 0, f, NULL);
+}
+
+/* need KPROBES: CONFIG_KPROBES */
+static void have_KPROBES(void)
+{
+	struct kprobe kp = { .symbol_name = "", .flags = KPROBE_FLAG_DISABLED };
+	int err = register_kprobe(&kp);
+
+	static_assert(IS_ENABLED(CONFIG_KPROBES), "register_kprobe() does nothing");
+}
+
+/* need STATIC_CALL: static calls to functions of the kernel by their address */
+static void have_STATIC_CALL(void)
+{
+	DECLARE_STATIC_CALL(fs_probe_call, kernel_listen);
+
+	static_call_update(fs_probe_call, &kernel_listen);
+	static_call(fs_probe_call)(NULL, 0);
+}
