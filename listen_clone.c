@@ -211,7 +211,7 @@ static void fs_wake_unsettled(struct fs_listener *ls)
  */
 static void fs_watch(struct timer_list *t)
 {
-	struct fs_clone *c = from_timer(c, t, timer);
+	struct fs_clone *c = timer_container_of(c, t, timer);
 
 	if (READ_ONCE(c->settling)) {
 		WRITE_ONCE(c->settling, false);
@@ -275,7 +275,13 @@ static void fs_clone_sync6(struct sock *to, const struct sock *from)
 	n->rxopt.all = o->rxopt.all;
 	n->min_hopcount = o->min_hopcount;
 	n->tclass = o->tclass;
-	fs_copy_inet6_bits(n, o);
+	n->pmtudisc = o->pmtudisc;
+	n->srcprefs = o->srcprefs;
+	inet6_assign_bit(SNDFLOW, to, inet6_test_bit(SNDFLOW, from));
+	inet6_assign_bit(REPFLOW, to, inet6_test_bit(REPFLOW, from));
+	inet6_assign_bit(DONTFRAG, to, inet6_test_bit(DONTFRAG, from));
+	inet6_assign_bit(AUTOFLOWLABEL, to, inet6_test_bit(AUTOFLOWLABEL, from));
+	inet6_assign_bit(AUTOFLOWLABEL_SET, to, inet6_test_bit(AUTOFLOWLABEL_SET, from));
 #endif
 }
 
@@ -298,7 +304,7 @@ static void fs_clone_sync(struct sock *to, const struct sock *from)
 	to->sk_bound_dev_if = READ_ONCE(from->sk_bound_dev_if);
 	to->sk_mark = READ_ONCE(from->sk_mark);
 	to->sk_priority = READ_ONCE(from->sk_priority);
-	to->sk_uid = from->sk_uid;
+	to->sk_uid = sk_uid(from);
 	to->sk_rcvbuf = READ_ONCE(from->sk_rcvbuf);
 	to->sk_sndbuf = READ_ONCE(from->sk_sndbuf);
 	to->sk_userlocks = (to->sk_userlocks & ~locks) | (from->sk_userlocks & locks);
@@ -315,7 +321,8 @@ static void fs_clone_sync(struct sock *to, const struct sock *from)
 	inet->pmtudisc = oinet->pmtudisc;
 	inet->uc_index = oinet->uc_index;
 	inet->inet_saddr = oinet->inet_saddr;
-	fs_copy_inet_bits(to, from);
+	inet_assign_bit(FREEBIND, to, inet_test_bit(FREEBIND, from));
+	inet_assign_bit(TRANSPARENT, to, inet_test_bit(TRANSPARENT, from));
 
 	icsk->icsk_syn_retries = READ_ONCE(oicsk->icsk_syn_retries);
 	icsk->icsk_accept_queue.rskq_defer_accept =
@@ -325,6 +332,8 @@ static void fs_clone_sync(struct sock *to, const struct sock *from)
 	tp->tcp_tx_delay = otp->tcp_tx_delay;
 	tp->save_syn = otp->save_syn;
 	tp->bpf_sock_ops_cb_flags = otp->bpf_sock_ops_cb_flags;
+	fs_copy_rto_max(to, from);
+	fs_copy_scaling_ratio(to, from);
 
 	if (to->sk_family == AF_INET6)
 		fs_clone_sync6(to, from);
@@ -343,10 +352,8 @@ static enum fs_stat fs_listener_obstacle(const struct sock *sk)
 		return FS_TFO;
 	if (sock_flag(sk, SOCK_FASYNC))
 		return FS_FASYNC;
-#ifdef CONFIG_XFRM
-	if (rcu_access_pointer(sk->sk_policy[0]) || rcu_access_pointer(sk->sk_policy[1]))
+	if (fs_has_policy(sk))
 		return FS_XFRM;
-#endif
 	if (READ_ONCE(net->ipv4.sysctl_tcp_syncookies) == 2)
 		return FS_SYNCOOKIES;
 #ifdef CONFIG_BPF_SYSCALL
@@ -483,7 +490,8 @@ static struct fs_clone *fs_pick_clone(struct fs_listener *ls, enum fs_stat *why)
 	if (*why != FS_REDIRECTED)
 		return NULL;
 	*why = FS_CONG;
-	if (tcp_ca_needs_ecn(ls->sk) != tcp_ca_needs_ecn(c->sk))
+	if (tcp_ca_needs_ecn(ls->sk) != tcp_ca_needs_ecn(c->sk) ||
+	    tcp_ca_needs_accecn(ls->sk) != tcp_ca_needs_accecn(c->sk))
 		return NULL;
 	*why = FS_QUEUE_FULL;
 	if (!fs_within_share(ls, c->sk)) {
@@ -525,10 +533,10 @@ int fs_conn_request(struct sock *sk, struct sk_buff *skb)
 		return fs_conn_request_native(ls, skb);
 	fs_clone_sync(c->sk, sk);
 	err = ls->orig_af_ops->conn_request(c->sk, skb);
-	drops = atomic_read(&c->sk->sk_drops);
+	drops = sk_drops_read(c->sk);
 	if (unlikely(drops)) {
-		atomic_sub(drops, &c->sk->sk_drops);
-		atomic_add(drops, &sk->sk_drops);
+		sk_drops_add(c->sk, -drops);
+		sk_drops_add(sk, drops);
 	}
 	return err;
 }
@@ -590,15 +598,16 @@ struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct
 	/* Unhooked meanwhile. From a clone nothing can be made: it has no port. */
 	if (unlikely(!ls)) {
 		ops = READ_ONCE(inet_csk(sk)->icsk_af_ops);
-		return ops->syn_recv_sock(sk, skb, req, dst, req_unhash, own_req, opt_child_init);
+		return fs_stock_syn_recv_sock(ops, sk, skb, req, dst, req_unhash, own_req,
+					      opt_child_init);
 	}
 	if (unlikely(!fs_accept_room(ls, sk))) {
 		fs_overflow(ls->sk);
 		dst_release(dst);
 		return NULL;
 	}
-	child = ls->orig_af_ops->syn_recv_sock(ls->sk, skb, req, dst, req_unhash, own_req,
-					       opt_child_init);
+	child = fs_stock_syn_recv_sock(ls->orig_af_ops, ls->sk, skb, req, dst, req_unhash, own_req,
+				       opt_child_init);
 	if (child)
 		fs_unhook_child(ls, child);
 	return child;

@@ -74,9 +74,10 @@ static int fs_release(struct socket *sock);
 /* Frees listeners; a queue of our own, so that unload can wait for it. */
 static struct workqueue_struct *fs_wq;
 
-static struct fs_family *fs_family_of_ops(const struct proto_ops *ops)
+/* The kernel's operations behind ours. */
+static const struct proto_ops *fs_stock_ops(const struct socket *sock)
 {
-	return container_of(ops, struct fs_family, ops);
+	return container_of(READ_ONCE(sock->ops), struct fs_family, ops)->stock;
 }
 
 /**
@@ -396,7 +397,7 @@ static void fs_follow_state(struct fs_listener *ls)
 
 static int fs_listen(struct socket *sock, int backlog)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err;
 
@@ -418,7 +419,7 @@ static int fs_listen(struct socket *sock, int backlog)
 
 static int fs_shutdown(struct socket *sock, int how)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err;
 
@@ -432,9 +433,9 @@ static int fs_shutdown(struct socket *sock, int how)
 }
 
 /* connect() with AF_UNSPEC ends a listener, too. */
-static int fs_connect(struct socket *sock, struct sockaddr *addr, int len, int flags)
+static int fs_connect(struct socket *sock, struct sockaddr_unsized *addr, int len, int flags)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	int err;
 
@@ -494,7 +495,7 @@ static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t 
 		return fs_set_ulp(sk);
 	if (level == SOL_IPV6 && optname == IPV6_ADDRFORM && sk->sk_family == AF_INET6)
 		return fs_set_addrform(sk, optval, optlen);
-	return fs_family_of_ops(sock->ops)->stock->setsockopt(sock, level, optname, optval, optlen);
+	return fs_stock_ops(sock)->setsockopt(sock, level, optname, optval, optlen);
 }
 
 /* What we have put there is nobody's business. */
@@ -514,7 +515,7 @@ static int fs_get_no_ulp(int __user *optlen)
 static int fs_getsockopt(struct socket *sock, int level, int optname, char __user *optval,
 			 int __user *optlen)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct tcp_info __user *info = (struct tcp_info __user *)optval;
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	unsigned int n;
@@ -551,6 +552,11 @@ static struct fs_clone *fs_any_pending(struct fs_listener *ls)
 	return found;
 }
 
+static bool fs_poll_waits(const poll_table *wait)
+{
+	return wait && wait->_qproc;
+}
+
 /*
  * A worker waits on its clone alone, one wait queue like any poll (aio accepts
  * no second); the listener's callbacks wake it as well. Others wait on the
@@ -558,7 +564,7 @@ static struct fs_clone *fs_any_pending(struct fs_listener *ls)
  */
 static __poll_t fs_poll(struct file *file, struct socket *sock, poll_table *wait)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	struct fs_clone *c;
 
@@ -566,12 +572,12 @@ static __poll_t fs_poll(struct file *file, struct socket *sock, poll_table *wait
 		fs_follow_state(ls);
 		return stock->poll(file, sock, wait);
 	}
-	if (poll_does_not_wait(wait)) {
-		c = fs_worker_clone(ls);
-	} else {
+	if (fs_poll_waits(wait)) {
 		c = fs_worker_join(ls);
 		if (c)
 			sock_poll_wait(file, c->sock, wait);
+	} else {
+		c = fs_worker_clone(ls);
 	}
 	if (!c) {
 		__poll_t mask = stock->poll(file, sock, wait);
@@ -584,14 +590,27 @@ static __poll_t fs_poll(struct file *file, struct socket *sock, poll_table *wait
 	return fs_listening(ls) ? 0 : stock->poll(file, sock, NULL);
 }
 
-/* One connection from the listener's own queue, without waiting. */
-static int fs_accept_global(struct fs_listener *ls, struct socket *newsock, int flags, bool kern)
+/*
+ * One connection from @from, which is the listener's socket or a clone's, without
+ * waiting. What the kernel's function says of the queue is not passed on: it is true
+ * of one queue only.
+ */
+static int fs_accept_now(const struct fs_listener *ls, struct socket *from, struct socket *newsock,
+			 const struct proto_accept_arg *arg)
 {
-	int err;
+	struct proto_accept_arg now = { .flags = arg->flags | O_NONBLOCK, .kern = arg->kern };
 
-	if (!fs_pending(ls->sk))
+	if (!fs_pending(from->sk))
 		return -EAGAIN;
-	err = ls->ops->accept(ls->sock, newsock, flags | O_NONBLOCK, kern);
+	return fs_stock_accept(ls->ops, from, newsock, &now);
+}
+
+/* One connection from the listener's own queue, without waiting. */
+static int fs_accept_global(struct fs_listener *ls, struct socket *newsock,
+			    const struct proto_accept_arg *arg)
+{
+	int err = fs_accept_now(ls, ls->sock, newsock, arg);
+
 	if (!err) {
 		fs_count(ls->fn, FS_GLOBAL);
 		atomic_long_inc(&ls->accepts);
@@ -600,16 +619,13 @@ static int fs_accept_global(struct fs_listener *ls, struct socket *newsock, int 
 }
 
 /* One connection from a clone, without waiting. */
-static int fs_accept_clone(struct fs_clone *c, struct socket *newsock, int flags, bool kern)
+static int fs_accept_clone(struct fs_clone *c, struct socket *newsock,
+			   const struct proto_accept_arg *arg)
 {
-	const struct fs_listener *ls = c->ls;
-	int err;
+	int err = fs_accept_now(c->ls, c->sock, newsock, arg);
 
-	if (!fs_pending(c->sk))
-		return -EAGAIN;
-	err = ls->ops->accept(c->sock, newsock, flags | O_NONBLOCK, kern);
 	if (!err) {
-		fs_count(ls->fn, c->cpu == raw_smp_processor_id() ? FS_LOCAL : FS_REMOTE);
+		fs_count(c->ls->fn, c->cpu == raw_smp_processor_id() ? FS_LOCAL : FS_REMOTE);
 		atomic_long_inc(&c->accepts);
 	}
 	/* Stopped under us: for the caller there is just nothing there. */
@@ -618,25 +634,26 @@ static int fs_accept_clone(struct fs_clone *c, struct socket *newsock, int flags
 
 /* Take turns when both queues have something, so that neither starves. */
 static int fs_accept_worker(struct fs_listener *ls, struct fs_clone *c, struct socket *newsock,
-			    int flags, bool kern)
+			    const struct proto_accept_arg *arg)
 {
 	int err = -EAGAIN;
 
 	if (fs_pending(ls->sk) && (!fs_pending(c->sk) || (c->turn++ & 1)))
-		err = fs_accept_global(ls, newsock, flags, kern);
+		err = fs_accept_global(ls, newsock, arg);
 	if (err == -EAGAIN) {
-		err = fs_accept_clone(c, newsock, flags, kern);
+		err = fs_accept_clone(c, newsock, arg);
 		if (unlikely(!err && READ_ONCE(c->stolen)))
 			WRITE_ONCE(c->stolen, c->stolen - 1);
 	}
 	if (err == -EAGAIN)
-		err = fs_accept_global(ls, newsock, flags, kern);
+		err = fs_accept_global(ls, newsock, arg);
 	return err;
 }
 
-static int fs_accept_other(struct fs_listener *ls, struct socket *newsock, int flags, bool kern)
+static int fs_accept_other(struct fs_listener *ls, struct socket *newsock,
+			   const struct proto_accept_arg *arg)
 {
-	int err = fs_accept_global(ls, newsock, flags, kern);
+	int err = fs_accept_global(ls, newsock, arg);
 	struct fs_clone *c;
 
 	if (err != -EAGAIN)
@@ -644,10 +661,16 @@ static int fs_accept_other(struct fs_listener *ls, struct socket *newsock, int f
 	c = fs_any_pending(ls);
 	if (!c)
 		return err;
-	err = fs_accept_clone(c, newsock, flags, kern);
+	err = fs_accept_clone(c, newsock, arg);
 	if (!err)
 		fs_clone_stolen(c);
 	return err;
+}
+
+/* Is there anything left to accept for the worker of @c, or (NULL) for another task? */
+static bool fs_accept_more(struct fs_listener *ls, const struct fs_clone *c)
+{
+	return fs_pending(ls->sk) || (c ? fs_pending(c->sk) : !!fs_any_pending(ls));
 }
 
 /*
@@ -670,13 +693,13 @@ static long fs_accept_wait(struct fs_listener *ls, struct fs_clone *c, long time
 }
 
 static int fs_accept_block(struct fs_listener *ls, struct fs_clone *c, struct socket *newsock,
-			   int flags, bool kern)
+			   const struct proto_accept_arg *arg)
 {
 	long timeo = sock_rcvtimeo(ls->sk, 0);
 	int err;
 
 	for (;;) {
-		err = fs_accept_worker(ls, c, newsock, flags, kern);
+		err = fs_accept_worker(ls, c, newsock, arg);
 		if (err != -EAGAIN)
 			break;
 		if (!fs_listening(ls))
@@ -696,9 +719,17 @@ static int fs_accept_block(struct fs_listener *ls, struct fs_clone *c, struct so
 	return err;
 }
 
-static int fs_accept(struct socket *sock, struct socket *newsock, int flags, bool kern)
+/**
+ * fs_accept() - accept() on an attached socket
+ * @sock: the socket
+ * @newsock: what accept(2) will return
+ * @arg: flags, and whether more connections wait
+ *
+ * Return: 0 or an error, as the kernel's function.
+ */
+int fs_accept(struct socket *sock, struct socket *newsock, struct proto_accept_arg *arg)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct fs_listener *ls = fs_listener_find(sock->sk);
 	struct fs_clone *c;
 	int err;
@@ -708,24 +739,28 @@ static int fs_accept(struct socket *sock, struct socket *newsock, int flags, boo
 	 * module are gone. (kernel_accept() sets its operations afterwards.)
 	 */
 	if (newsock->ops)
-		newsock->ops = stock;
+		WRITE_ONCE(newsock->ops, stock);
 	if (!fs_listening(ls)) {
 		fs_follow_state(ls);
-		return stock->accept(sock, newsock, flags, kern);
+		return fs_stock_accept(stock, sock, newsock, arg);
 	}
 	c = fs_worker_clone(ls);
 	if (c) {
 		fs_clone_accepting(c);
-		err = fs_accept_worker(ls, c, newsock, flags, kern);
+		err = fs_accept_worker(ls, c, newsock, arg);
 	} else {
-		err = fs_accept_other(ls, newsock, flags, kern);
+		err = fs_accept_other(ls, newsock, arg);
 	}
-	if (err != -EAGAIN || (flags & O_NONBLOCK))
-		return err;
-	c = fs_worker_join(ls);
-	if (!c)
-		return stock->accept(sock, newsock, flags, kern);
-	return fs_accept_block(ls, c, newsock, flags, kern);
+	if (err == -EAGAIN && !(arg->flags & O_NONBLOCK)) {
+		c = fs_worker_join(ls);
+		if (!c)
+			return fs_stock_accept(stock, sock, newsock, arg);
+		err = fs_accept_block(ls, c, newsock, arg);
+	}
+	/* io_uring goes on until nothing is left in any queue of the task's. */
+	if (!err)
+		arg->is_empty = !fs_accept_more(ls, c);
+	return err;
 }
 
 static void fs_listener_free(struct fs_listener *ls)
@@ -775,7 +810,7 @@ static void fs_detach(struct fs_listener *ls)
 
 static int fs_release(struct socket *sock)
 {
-	const struct proto_ops *stock = fs_family_of_ops(sock->ops)->stock;
+	const struct proto_ops *stock = fs_stock_ops(sock);
 	struct fs_listener *ls;
 	int err;
 
@@ -808,10 +843,11 @@ static struct fs_family *fs_family_new(int family)
 		kfree(f);
 		return ERR_PTR(err);
 	}
-	f->ops = *sock->ops;
+	f->stock = READ_ONCE(sock->ops);
+	f->ops = *f->stock;
 	f->ops.release = fs_release;
 	f->ops.connect = fs_connect;
-	f->ops.accept = fs_accept;
+	f->ops.accept = fs_accept_op;
 	f->ops.poll = fs_poll;
 	f->ops.listen = fs_listen;
 	f->ops.shutdown = fs_shutdown;
@@ -821,7 +857,6 @@ static struct fs_family *fs_family_new(int family)
 	f->data_ready = sock->sk->sk_data_ready;
 	f->prot = sock->sk->sk_prot;
 	f->guard = *f->prot;
-	f->stock = sock->ops;
 	sock_release(sock);
 	return f;
 }
@@ -871,7 +906,7 @@ static struct fs_listener *fs_listener_new(struct socket *sock, struct fs_family
 	ls->orig_af_ops = f->af_ops;
 	ls->af_ops = *f->af_ops;
 	ls->af_ops.conn_request = fs_conn_request;
-	ls->af_ops.syn_recv_sock = fs_syn_recv_sock;
+	ls->af_ops.syn_recv_sock = fs_syn_recv_sock_op;
 	ls->data_ready = sk->sk_data_ready;
 	ls->state_change = sk->sk_state_change;
 	ls->error_report = sk->sk_error_report;
@@ -914,8 +949,8 @@ static int fs_check_stock(const struct socket *sock, struct fs_family *f)
 
 	lock_sock(sk);
 	/* Without a file: setsockopt(TCP_ULP) has just given it to SMC. */
-	if (!sock->file || sock->ops != f->stock || inet_csk(sk)->icsk_af_ops != f->af_ops ||
-	    sk->sk_data_ready != f->data_ready)
+	if (!sock->file || READ_ONCE(sock->ops) != f->stock ||
+	    inet_csk(sk)->icsk_af_ops != f->af_ops || sk->sk_data_ready != f->data_ready)
 		err = -EBUSY;
 	else if (sk->sk_state != TCP_CLOSE && sk->sk_state != TCP_LISTEN)
 		err = -EINVAL;
@@ -1027,7 +1062,7 @@ static const char *fs_clone_state(const struct fs_clone *c)
 /* Whose listener it is may be seen by its owner and by the namespace's admin. */
 static bool fs_may_see_pids(const struct seq_file *m, const struct sock *sk)
 {
-	return uid_eq(m->file->f_cred->fsuid, sk->sk_uid) ||
+	return uid_eq(m->file->f_cred->fsuid, sk_uid(sk)) ||
 	       file_ns_capable(m->file, sock_net(sk)->user_ns, CAP_NET_ADMIN);
 }
 

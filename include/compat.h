@@ -2,45 +2,185 @@
 /*
  * What differs between the kernels we support
  *
- * The core is written for one kernel interface and never looks at a version
- * number; this is the only file that knows about differences. Tested: the 6.1
- * series. A kernel whose interfaces differ fails to compile here or in the
- * file concerned, which is better than a module that guesses.
+ * The core is written for the newest kernel and never looks at a version number;
+ * this is the only file that knows about differences. What a kernel offers has
+ * been compiled before (compat/probes.c); FS_HAVE_... are the results. Three kinds
+ * of things are here:
+ *  - what newer kernels have under the same name, for older ones;
+ *  - fs_stock_...() and fs_..._op, for functions of the kernel that call us or that
+ *    we call and whose arguments have changed;
+ *  - fs_...(), for members that only some kernels have.
  */
 #ifndef _FASTSOCKET_COMPAT_H
 #define _FASTSOCKET_COMPAT_H
 
+#include <linux/net.h>
+#include <linux/timer.h>
+#include <net/inet_connection_sock.h>
 #include <net/inet_sock.h>
 #include <net/ipv6.h>
+#include <net/sock.h>
 #include <net/tcp.h>
 
-/* inet_sock keeps these as bit fields up to 6.6, as bits of inet_flags later. */
-static inline void fs_copy_inet_bits(struct sock *to, const struct sock *from)
+#include "fs_kernel.h"
+
+#ifndef FS_HAVE_TIMER_CONTAINER_OF
+#define timer_container_of from_timer
+#endif
+
+#ifndef FS_HAVE_CONNECT_UNSIZED
+#define sockaddr_unsized sockaddr
+#endif
+
+#ifndef FS_HAVE_SK_UID
+static inline kuid_t sk_uid(const struct sock *sk)
 {
-	inet_sk(to)->freebind = inet_sk(from)->freebind;
-	inet_sk(to)->transparent = inet_sk(from)->transparent;
+	return READ_ONCE(sk->sk_uid);
+}
+#endif
+
+#ifndef FS_HAVE_SK_DROPS_READ
+static inline int sk_drops_read(const struct sock *sk)
+{
+	return atomic_read(&sk->sk_drops);
 }
 
-/* The same for the bits of ipv6_pinfo that shape a SYN-ACK. */
-static inline void fs_copy_inet6_bits(struct ipv6_pinfo *to, const struct ipv6_pinfo *from)
+static inline void fs_sk_drops_add(struct sock *sk, int n)
 {
-	to->sndflow = from->sndflow;
-	to->repflow = from->repflow;
-	to->pmtudisc = from->pmtudisc;
-	to->srcprefs = from->srcprefs;
-	to->dontfrag = from->dontfrag;
-	to->autoflowlabel = from->autoflowlabel;
-	to->autoflowlabel_set = from->autoflowlabel_set;
+	atomic_add(n, &sk->sk_drops);
 }
 
-/* Keys of TCP-MD5 (and TCP-AO, since 6.7) live on the listener only. */
+/* The kernel's own of this name counts an skb. */
+#define sk_drops_add fs_sk_drops_add
+#endif
+
+#ifndef FS_HAVE_CA_NEEDS_ACCECN
+static inline bool tcp_ca_needs_accecn(const struct sock *sk)
+{
+	return false;
+}
+#endif
+
+/* Bits of inet_flags were bit fields of struct inet_sock ... */
+#ifndef FS_HAVE_INET_FLAGS
+#define fs_inet_FREEBIND		freebind
+#define fs_inet_TRANSPARENT		transparent
+#define inet_test_bit(nr, sk)		(inet_sk(sk)->fs_inet_##nr)
+#define inet_assign_bit(nr, sk, val)	(inet_sk(sk)->fs_inet_##nr = (val))
+#endif
+
+/* ... and of struct ipv6_pinfo. */
+#ifndef FS_HAVE_INET6_FLAGS
+#define fs_inet6_SNDFLOW		sndflow
+#define fs_inet6_REPFLOW		repflow
+#define fs_inet6_DONTFRAG		dontfrag
+#define fs_inet6_AUTOFLOWLABEL		autoflowlabel
+#define fs_inet6_AUTOFLOWLABEL_SET	autoflowlabel_set
+#define inet6_test_bit(nr, sk)		(inet6_sk(sk)->fs_inet6_##nr)
+#define inet6_assign_bit(nr, sk, val)	(inet6_sk(sk)->fs_inet6_##nr = (val))
+#endif
+
+/* accept() takes flags and kern where it has no struct for all it takes and returns. */
+#ifndef FS_HAVE_ACCEPT_ARG
+struct proto_accept_arg {
+	int flags;
+	int err;
+	int is_empty;
+	bool kern;
+};
+#endif
+
+int fs_accept(struct socket *sock, struct socket *newsock, struct proto_accept_arg *arg);
+
+#ifdef FS_HAVE_ACCEPT_ARG
+#define fs_accept_op fs_accept
+
+static inline int fs_stock_accept(const struct proto_ops *ops, struct socket *sock,
+				  struct socket *newsock, struct proto_accept_arg *arg)
+{
+	return ops->accept(sock, newsock, arg);
+}
+#else
+static inline int fs_accept_op(struct socket *sock, struct socket *newsock, int flags, bool kern)
+{
+	struct proto_accept_arg arg = { .flags = flags, .kern = kern };
+
+	return fs_accept(sock, newsock, &arg);
+}
+
+static inline int fs_stock_accept(const struct proto_ops *ops, struct socket *sock,
+				  struct socket *newsock, struct proto_accept_arg *arg)
+{
+	return ops->accept(sock, newsock, arg->flags, arg->kern);
+}
+#endif
+
+/*
+ * IPv6's syn_recv_sock() tells IPv4's with a callback how a v4-mapped child is
+ * finished before it can be found; or it does so afterwards.
+ */
+struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+			      struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req,
+			      void (*opt_child_init)(struct sock *newsk, const struct sock *sk));
+
+#ifdef FS_HAVE_OPT_CHILD_INIT
+#define fs_syn_recv_sock_op fs_syn_recv_sock
+#define fs_stock_syn_recv_sock(ops, sk, skb, req, dst, unhash, own, init) \
+	((ops)->syn_recv_sock(sk, skb, req, dst, unhash, own, init))
+#else
+static inline struct sock *fs_syn_recv_sock_op(const struct sock *sk, struct sk_buff *skb,
+					       struct request_sock *req, struct dst_entry *dst,
+					       struct request_sock *req_unhash, bool *own_req)
+{
+	return fs_syn_recv_sock(sk, skb, req, dst, req_unhash, own_req, NULL);
+}
+
+#define fs_stock_syn_recv_sock(ops, sk, skb, req, dst, unhash, own, init) \
+	((ops)->syn_recv_sock(sk, skb, req, dst, unhash, own))
+#endif
+
+/* Keys of TCP-MD5 and TCP-AO live on the listener only. */
 static inline bool fs_has_tcp_keys(const struct sock *sk)
 {
 #ifdef CONFIG_TCP_MD5SIG
 	if (rcu_access_pointer(tcp_sk(sk)->md5sig_info))
 		return true;
 #endif
+#ifdef FS_HAVE_TCP_AO
+	if (rcu_access_pointer(tcp_sk(sk)->ao_info))
+		return true;
+#endif
 	return false;
+}
+
+/* IPsec and PSP: does the listener itself say what may reach it? */
+static inline bool fs_has_policy(const struct sock *sk)
+{
+#ifdef CONFIG_XFRM
+	if (rcu_access_pointer(sk->sk_policy[0]) || rcu_access_pointer(sk->sk_policy[1]))
+		return true;
+#endif
+#ifdef FS_HAVE_PSP
+	if (rcu_access_pointer(sk->psp_assoc))
+		return true;
+#endif
+	return false;
+}
+
+/* TCP_RTO_MAX_MS bounds how long a request waits for its next SYN-ACK. */
+static inline void fs_copy_rto_max(struct sock *to, const struct sock *from)
+{
+#ifdef FS_HAVE_RTO_MAX
+	WRITE_ONCE(inet_csk(to)->icsk_rto_max, READ_ONCE(inet_csk(from)->icsk_rto_max));
+#endif
+}
+
+/* What part of the receive buffer the window may be, where no sysctl says it. */
+static inline void fs_copy_scaling_ratio(struct sock *to, const struct sock *from)
+{
+#ifdef FS_HAVE_SCALING_RATIO
+	WRITE_ONCE(tcp_sk(to)->scaling_ratio, READ_ONCE(tcp_sk(from)->scaling_ratio));
+#endif
 }
 
 #endif /* _FASTSOCKET_COMPAT_H */

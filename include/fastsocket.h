@@ -44,9 +44,9 @@ extern unsigned int fs_spawn_mode;
  * @FS_MD5: it has TCP-MD5 or TCP-AO keys
  * @FS_TFO: it has TCP Fast Open
  * @FS_FASYNC: it has signal-driven I/O
- * @FS_XFRM: it has a policy of its own
+ * @FS_XFRM: it has an IPsec policy or a PSP association of its own
  * @FS_SYNCOOKIES: the namespace wants a cookie for every connection
- * @FS_CONG: its congestion control needs ECN
+ * @FS_CONG: its congestion control needs ECN or accurate ECN
  * @FS_OPTIONS: it has IPv6 options or BPF storage
  * @FS_CGROUP: the clone is in another control group
  * @FS_MIGRATE: requests may migrate in its SO_REUSEPORT group

@@ -27,6 +27,7 @@
 #include <linux/workqueue.h>
 #include <net/inet_connection_sock.h>
 
+#include "compat.h"
 #include "fastsocket.h"
 
 #define FS_WORKER_BITS	6
@@ -248,9 +249,6 @@ bool fs_can_attach(const struct socket *sock);
 void fs_listener_show(struct seq_file *m, struct fs_listener *ls);
 
 /* listen_clone.c */
-struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct request_sock *req,
-			      struct dst_entry *dst, struct request_sock *req_unhash, bool *own_req,
-			      void (*opt_child_init)(struct sock *newsk, const struct sock *sk));
 void fs_unhook_child(const struct fs_listener *ls, struct sock *child);
 struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu);
 void fs_clone_settle_soon(struct fs_clone *c);

@@ -583,6 +583,16 @@ static unsigned int fsk_fields(struct sock *s, enum fsk_visit visit, u64 *v)
 		v[n++] = (field);           \
 	} while (0)
 
+#define FLAG(kind, nr)                                                     \
+	do {                                                               \
+		if (visit == FSK_SET)                                      \
+			kind##_assign_bit(nr, s, !kind##_test_bit(nr, s)); \
+		else if (visit == FSK_PUT)                                 \
+			kind##_assign_bit(nr, s, v[n]);                    \
+		fsk_field_name[n] = #nr;                                   \
+		v[n++] = kind##_test_bit(nr, s);                           \
+	} while (0)
+
 	FIELD(s->sk_bound_dev_if, 77);
 	FIELD(s->sk_mark, 0xdeadbeef);
 	FIELD(s->sk_priority, 0x89abcdef);
@@ -599,8 +609,8 @@ static unsigned int fsk_fields(struct sock *s, enum fsk_visit visit, u64 *v)
 	FIELD(inet_sk(s)->pmtudisc, IP_PMTUDISC_PROBE);
 	FIELD(inet_sk(s)->uc_index, 36);
 	FIELD(*(__force u32 *)&inet_sk(s)->inet_saddr, 0x7f01007f);
-	FIELD(inet_sk(s)->freebind, !inet_sk(s)->freebind);
-	FIELD(inet_sk(s)->transparent, !inet_sk(s)->transparent);
+	FLAG(inet, FREEBIND);
+	FLAG(inet, TRANSPARENT);
 	FIELD(inet_csk(s)->icsk_syn_retries, 11);
 	FIELD(inet_csk(s)->icsk_accept_queue.rskq_defer_accept, 12);
 	FIELD(tcp_sk(s)->rx_opt.user_mss, 1213);
@@ -608,6 +618,12 @@ static unsigned int fsk_fields(struct sock *s, enum fsk_visit visit, u64 *v)
 	FIELD(tcp_sk(s)->tcp_tx_delay, 14);
 	FIELD(tcp_sk(s)->save_syn, 2);
 	FIELD(tcp_sk(s)->bpf_sock_ops_cb_flags, 0x55);
+#ifdef FS_HAVE_RTO_MAX
+	FIELD(inet_csk(s)->icsk_rto_max, 54);
+#endif
+#ifdef FS_HAVE_SCALING_RATIO
+	FIELD(tcp_sk(s)->scaling_ratio, 55);
+#endif
 	if (s->sk_family != AF_INET6)
 		return n;
 	FIELD(*(__force u32 *)&inet6_sk(s)->saddr.s6_addr32[0], 0x20010db8);
@@ -621,13 +637,14 @@ static unsigned int fsk_fields(struct sock *s, enum fsk_visit visit, u64 *v)
 	FIELD(inet6_sk(s)->rxopt.all, 0x1235);
 	FIELD(inet6_sk(s)->min_hopcount, 43);
 	FIELD(inet6_sk(s)->tclass, 44);
-	FIELD(inet6_sk(s)->sndflow, !inet6_sk(s)->sndflow);
-	FIELD(inet6_sk(s)->repflow, !inet6_sk(s)->repflow);
+	FLAG(inet6, SNDFLOW);
+	FLAG(inet6, REPFLOW);
 	FIELD(inet6_sk(s)->pmtudisc, IPV6_PMTUDISC_PROBE);
 	FIELD(inet6_sk(s)->srcprefs, 5);
-	FIELD(inet6_sk(s)->dontfrag, !inet6_sk(s)->dontfrag);
-	FIELD(inet6_sk(s)->autoflowlabel, !inet6_sk(s)->autoflowlabel);
-	FIELD(inet6_sk(s)->autoflowlabel_set, !inet6_sk(s)->autoflowlabel_set);
+	FLAG(inet6, DONTFRAG);
+	FLAG(inet6, AUTOFLOWLABEL);
+	FLAG(inet6, AUTOFLOWLABEL_SET);
+#undef FLAG
 #undef FIELD
 	return n;
 }
@@ -924,7 +941,7 @@ static void fs_overflow__counts_as_the_kernel_does(struct kunit *test)
 	local_bh_disable();
 	fs_overflow(sk);
 	local_bh_enable();
-	KUNIT_EXPECT_EQ(test, atomic_read(&sk->sk_drops), 1);
+	KUNIT_EXPECT_EQ(test, sk_drops_read(sk), 1);
 	KUNIT_EXPECT_EQ(test,
 			snmp_fold_field(init_net.mib.net_statistics, LINUX_MIB_LISTENOVERFLOWS),
 			before + 1);
@@ -968,7 +985,7 @@ static void fs_conn_request_native__lends_the_clones_requests(struct kunit *test
 	f->c[1].sk->sk_ack_backlog = 11;
 	KUNIT_EXPECT_EQ(test, fsk_softirq(fs_conn_request_native(ls, NULL)), 0);
 	KUNIT_EXPECT_EQ(test, fsk_requests, 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&ls->sk->sk_drops), 1);
+	KUNIT_EXPECT_EQ(test, sk_drops_read(ls->sk), 1);
 	f->c[1].sk->sk_ack_backlog = 10;
 	KUNIT_EXPECT_EQ(test, fsk_softirq(fs_conn_request_native(ls, NULL)), 42);
 }
@@ -1057,14 +1074,14 @@ static void fs_conn_request__to_the_clone_with_the_listener_s_options(struct kun
 
 	ls->orig_af_ops = &fsk_af_ops;
 	ls->sk->sk_mark = 0x1234;
-	atomic_set(&c->sk->sk_drops, 3);
-	atomic_set(&ls->sk->sk_drops, 4);
+	sk_drops_add(c->sk, 3);
+	sk_drops_add(ls->sk, 4);
 	KUNIT_EXPECT_EQ(test, fsk_softirq(fs_conn_request(ls->sk, NULL)), 42);
 	KUNIT_EXPECT_PTR_EQ(test, fsk_request_sk, c->sk);
 	KUNIT_EXPECT_EQ(test, c->sk->sk_mark, 0x1234);
 	/* Drops are told on the listener. */
-	KUNIT_EXPECT_EQ(test, atomic_read(&c->sk->sk_drops), 0);
-	KUNIT_EXPECT_EQ(test, atomic_read(&ls->sk->sk_drops), 7);
+	KUNIT_EXPECT_EQ(test, sk_drops_read(c->sk), 0);
+	KUNIT_EXPECT_EQ(test, sk_drops_read(ls->sk), 7);
 	KUNIT_EXPECT_EQ(test, fsk_stat(ls, FS_REDIRECTED), before + 1);
 	c->live = false;
 	KUNIT_EXPECT_EQ(test, fsk_softirq(fs_conn_request(ls->sk, NULL)), 42);
@@ -1157,13 +1174,13 @@ static void fs_syn_recv_sock__from_the_listener_if_there_is_room(struct kunit *t
 	KUNIT_EXPECT_NULL(test,
 			  fsk_softirq(fs_syn_recv_sock(c->sk, NULL, NULL, NULL, NULL, NULL, NULL)));
 	KUNIT_EXPECT_PTR_EQ(test, fsk_request_sk, ls->sk);
-	KUNIT_EXPECT_EQ(test, atomic_read(&ls->sk->sk_drops), 0);
+	KUNIT_EXPECT_EQ(test, sk_drops_read(ls->sk), 0);
 	fsk_request_sk = NULL;
 	c->sk->sk_ack_backlog = 17;
 	KUNIT_EXPECT_NULL(test,
 			  fsk_softirq(fs_syn_recv_sock(c->sk, NULL, NULL, NULL, NULL, NULL, NULL)));
 	KUNIT_EXPECT_NULL(test, fsk_request_sk);
-	KUNIT_EXPECT_EQ(test, atomic_read(&ls->sk->sk_drops), 1);
+	KUNIT_EXPECT_EQ(test, sk_drops_read(ls->sk), 1);
 	c->sk->sk_ack_backlog = 0;
 	ls->orig_af_ops = orig;
 }

@@ -653,15 +653,16 @@ static void fs_accept_clone__stopped_is_empty(struct kunit *test)
 	struct fs_listener *ls = fsk_attached(test, AF_INET, 16);
 	struct fs_clone *c = fsk_clone(test, ls, 0);
 	struct request_sock *fake = kunit_kzalloc(test, sizeof(*fake), GFP_KERNEL);
+	const struct proto_accept_arg arg = { .kern = true };
 	struct socket *new;
 
 	KUNIT_ASSERT_NOT_NULL(test, fake);
 	KUNIT_ASSERT_EQ(test, sock_create_lite(AF_INET, SOCK_STREAM, IPPROTO_TCP, &new), 0);
-	KUNIT_EXPECT_EQ(test, fs_accept_clone(c, new, 0, true), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, fs_accept_clone(c, new, &arg), -EAGAIN);
 	fsk_locked_void(ls, fs_clones_stop(ls));
 	/* Between the look at the queue and the accept() it was stopped. */
 	fs_queue(c->sk)->rskq_accept_head = fake;
-	KUNIT_EXPECT_EQ(test, fs_accept_clone(c, new, 0, true), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, fs_accept_clone(c, new, &arg), -EAGAIN);
 	fs_queue(c->sk)->rskq_accept_head = NULL;
 	sock_release(new);
 }
@@ -670,6 +671,7 @@ static void fs_accept_worker__takes_turns(struct kunit *test)
 {
 	struct fs_listener *ls = fsk_attached(test, AF_INET, 32);
 	struct fs_clone *c = fsk_clone(test, ls, 0);
+	const struct proto_accept_arg arg = { .kern = true };
 	unsigned int i, own = 0, global = 0;
 	struct socket *new;
 
@@ -683,7 +685,7 @@ static void fs_accept_worker__takes_turns(struct kunit *test)
 	c->stolen = 2;
 	for (i = 0; i < 12; i++) {
 		KUNIT_ASSERT_EQ(test, sock_create_lite(AF_INET, SOCK_STREAM, IPPROTO_TCP, &new), 0);
-		KUNIT_EXPECT_EQ(test, fs_accept_worker(ls, c, new, 0, true), 0);
+		KUNIT_EXPECT_EQ(test, fs_accept_worker(ls, c, new, &arg), 0);
 		new->ops = ls->ops;
 		__module_get(new->ops->owner);
 		sock_release(new);
@@ -726,6 +728,7 @@ static void fs_accept__child_is_the_kernel_s_alone(struct kunit *test)
 static void fs_accept__new_socket_gets_the_kernel_s_operations(struct kunit *test)
 {
 	struct fs_listener *ls = fsk_attached(test, AF_INET, 16);
+	struct proto_accept_arg arg = { .flags = O_NONBLOCK };
 	struct socket *new;
 
 	fsk_connect(test, ls->sock, -1);
@@ -733,9 +736,44 @@ static void fs_accept__new_socket_gets_the_kernel_s_operations(struct kunit *tes
 	/* As do_accept() does. */
 	new->ops = ls->sock->ops;
 	__module_get(new->ops->owner);
-	KUNIT_EXPECT_EQ(test, ls->sock->ops->accept(ls->sock, new, O_NONBLOCK, false), 0);
+	KUNIT_EXPECT_EQ(test, fs_stock_accept(ls->sock->ops, ls->sock, new, &arg), 0);
 	KUNIT_EXPECT_PTR_EQ(test, new->ops, ls->ops);
 	sock_release(new);
+}
+
+/* Accept one; @more: does fs_accept() say that there is more? */
+static void fsk_accept_arg(struct kunit *test, struct fs_listener *ls, bool more)
+{
+	struct proto_accept_arg arg = { .flags = O_NONBLOCK, .is_empty = -1 };
+	struct socket *new;
+
+	KUNIT_ASSERT_EQ(test, sock_create_lite(AF_INET, SOCK_STREAM, IPPROTO_TCP, &new), 0);
+	KUNIT_EXPECT_EQ(test, fs_accept(ls->sock, new, &arg), 0);
+	KUNIT_EXPECT_EQ(test, arg.is_empty, !more);
+	new->ops = ls->ops;
+	__module_get(new->ops->owner);
+	sock_release(new);
+}
+
+static void fs_accept__empty_are_all_queues_or_none(struct kunit *test)
+{
+	struct fs_listener *ls = fsk_attached(test, AF_INET, 16);
+	struct fs_clone *c = fsk_clone(test, ls, 0);
+	struct proto_accept_arg arg = { .flags = O_NONBLOCK, .is_empty = -1 };
+	struct socket *none;
+
+	fsk_connect(test, ls->sock, 0);
+	fsk_clone_live(c);
+	fsk_connect(test, ls->sock, 0);
+	fsk_connect(test, ls->sock, 0);
+	fsk_accept_arg(test, ls, true);
+	fsk_accept_arg(test, ls, true);
+	fsk_accept_arg(test, ls, false);
+	/* Nothing accepted, nothing said, as the kernel does. */
+	KUNIT_ASSERT_EQ(test, sock_create_lite(AF_INET, SOCK_STREAM, IPPROTO_TCP, &none), 0);
+	KUNIT_EXPECT_EQ(test, fs_accept(ls->sock, none, &arg), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, arg.is_empty, -1);
+	sock_release(none);
 }
 
 static void fs_accept__what_it_did_not_fill_is_released(struct kunit *test)
@@ -805,7 +843,7 @@ static void fsk_family(struct kunit *test, int family)
 	KUNIT_EXPECT_PTR_EQ(test, f->ops.owner, sock->ops->owner);
 	KUNIT_EXPECT_PTR_EQ(test, f->ops.release, &fs_release);
 	KUNIT_EXPECT_PTR_EQ(test, f->ops.connect, &fs_connect);
-	KUNIT_EXPECT_PTR_EQ(test, f->ops.accept, &fs_accept);
+	KUNIT_EXPECT_PTR_EQ(test, f->ops.accept, &fs_accept_op);
 	KUNIT_EXPECT_PTR_EQ(test, f->ops.poll, &fs_poll);
 	KUNIT_EXPECT_PTR_EQ(test, f->ops.listen, &fs_listen);
 	KUNIT_EXPECT_PTR_EQ(test, f->ops.shutdown, &fs_shutdown);
@@ -840,7 +878,7 @@ static void fs_family_get__one_per_family(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, fs_family_get(AF_INET6), six);
 	KUNIT_EXPECT_PTR_EQ(test, four, fs_inet);
 	KUNIT_EXPECT_PTR_EQ(test, six, fs_inet6);
-	KUNIT_EXPECT_PTR_EQ(test, fs_family_of_ops(&six->ops), six);
+	KUNIT_EXPECT_PTR_EQ(test, container_of(&six->ops, struct fs_family, ops), six);
 }
 
 static void fs_listener_new__remembers_the_kernel_s(struct kunit *test)
@@ -855,7 +893,7 @@ static void fs_listener_new__remembers_the_kernel_s(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, ls);
 	want = *f->af_ops;
 	want.conn_request = fs_conn_request;
-	want.syn_recv_sock = fs_syn_recv_sock;
+	want.syn_recv_sock = fs_syn_recv_sock_op;
 	KUNIT_EXPECT_EQ(test, memcmp(&ls->af_ops, &want, sizeof(want)), 0);
 	KUNIT_EXPECT_PTR_EQ(test, ls->sk, sock->sk);
 	KUNIT_EXPECT_PTR_EQ(test, ls->sock, sock);
@@ -1113,6 +1151,7 @@ static struct kunit_case fsk_spawn_cases[] = {
 	KUNIT_CASE(fs_accept_worker__takes_turns),
 	KUNIT_CASE(fs_accept__child_is_the_kernel_s_alone),
 	KUNIT_CASE(fs_accept__new_socket_gets_the_kernel_s_operations),
+	KUNIT_CASE(fs_accept__empty_are_all_queues_or_none),
 	KUNIT_CASE(fs_accept__what_it_did_not_fill_is_released),
 	KUNIT_CASE(fs_detach__drains_stops_and_unhooks),
 	KUNIT_CASE(fs_release__gives_the_module_and_all_memory_back),
