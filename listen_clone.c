@@ -566,8 +566,10 @@ void fs_unhook_child(const struct fs_listener *ls, struct sock *child)
 	if (inet_csk(child)->icsk_af_ops == &ls->af_ops)
 		inet_csk(child)->icsk_af_ops = ls->orig_af_ops;
 	/* Copied while the listener was about to be shut down. */
-	if (unlikely(child->sk_prot == ls->guard))
+	if (unlikely(child->sk_prot == ls->guard)) {
 		child->sk_prot = ls->prot;
+		child->sk_prot_creator = ls->prot;
+	}
 	child->sk_data_ready = ls->data_ready;
 	child->sk_state_change = ls->state_change;
 	child->sk_error_report = ls->error_report;
