@@ -119,22 +119,15 @@ static bool fs_clone_gone(const struct fs_clone *c)
 	return true;
 }
 
-/**
- * fs_clone_drain() - move pending connections to the listener's own queue
- * @c: the clone
- *
- * There every worker sees them. Any context but hard interrupts.
- *
- * Return: how many were moved; 0 when the listener does not listen any more.
- */
-unsigned int fs_clone_drain(struct fs_clone *c)
+/* Append @c's queue to the listener's. @c's socket is locked. Return: how many. */
+static unsigned int fs_clone_splice(struct fs_clone *c)
 {
 	struct request_sock_queue *from = fs_queue(c->sk);
 	struct sock *sk = c->ls->sk;
 	struct request_sock_queue *to = fs_queue(sk);
-	unsigned int n = 0, i;
+	unsigned int n = 0;
 
-	spin_lock_bh(&from->rskq_lock);
+	spin_lock(&from->rskq_lock);
 	spin_lock_nested(&to->rskq_lock, SINGLE_DEPTH_NESTING);
 	if (from->rskq_accept_head && sk->sk_state == TCP_LISTEN) {
 		if (to->rskq_accept_head)
@@ -149,7 +142,33 @@ unsigned int fs_clone_drain(struct fs_clone *c)
 		WRITE_ONCE(sk->sk_ack_backlog, sk->sk_ack_backlog + n);
 	}
 	spin_unlock(&to->rskq_lock);
-	spin_unlock_bh(&from->rskq_lock);
+	spin_unlock(&from->rskq_lock);
+	return n;
+}
+
+/**
+ * fs_clone_drain() - move pending connections to the listener's own queue
+ * @c: the clone
+ *
+ * There every worker sees them. Any context but hard interrupts.
+ *
+ * Not while somebody has the clone's socket: accept() has seen that the queue is not
+ * empty and relies on that until it takes the first, under the socket lock alone.
+ *
+ * Return: how many were moved; 0 when the listener does not listen any more, and
+ * when an accept() is in the way, which is then to be tried again.
+ */
+unsigned int fs_clone_drain(struct fs_clone *c)
+{
+	struct sock *sk = c->ls->sk;
+	unsigned int n = 0, i;
+
+	local_bh_disable();
+	bh_lock_sock(c->sk);
+	if (!sock_owned_by_user(c->sk))
+		n = fs_clone_splice(c);
+	bh_unlock_sock(c->sk);
+	local_bh_enable();
 
 	if (n)
 		fs_count_n(c->ls->fn, FS_DRAINED, n);

@@ -325,6 +325,19 @@ static void fs_clone_drain__not_to_one_that_does_not_listen(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, fs_pending(c->sk));
 }
 
+static void fs_clone_drain__not_while_accept_has_the_socket(struct kunit *test)
+{
+	struct fs_clone *c = fsk_live(test, 16);
+
+	fsk_connect(test, c->ls->sock, 0);
+	lock_sock(c->sk);
+	KUNIT_EXPECT_EQ(test, fs_clone_drain(c), 0);
+	KUNIT_EXPECT_TRUE(test, fs_pending(c->sk));
+	release_sock(c->sk);
+	KUNIT_EXPECT_EQ(test, fs_clone_drain(c), 1);
+	KUNIT_EXPECT_FALSE(test, fs_pending(c->sk));
+}
+
 struct fsk_storm {
 	struct fsk_tally tally;
 	struct fs_listener *ls;
@@ -1306,6 +1319,7 @@ static struct kunit_case fsk_clone_cases[] = {
 	KUNIT_CASE(fs_clone_drain__behind_what_is_there),
 	KUNIT_CASE(fs_clone_drain__of_nothing),
 	KUNIT_CASE(fs_clone_drain__not_to_one_that_does_not_listen),
+	KUNIT_CASE(fs_clone_drain__not_while_accept_has_the_socket),
 	KUNIT_CASE(fs_clone_drain__while_connections_come_and_go),
 	KUNIT_CASE(fs_count_round__the_same_head_in_time),
 	KUNIT_CASE(fs_must_drain__by_age_rounds_and_who_is_idle),
