@@ -81,3 +81,31 @@ race() {
 @test "boot: a kernel that does not find its root never came up" {
 	expect 125 'kernel did not come up' -a 'rdinit=/nonexistent' -- true
 }
+
+# small_root VERSION DIRECTORY: what tests/kernel/stock makes, of an installed kernel, with compressed modules
+small_root() {
+	local f modules=$2/root/usr/lib/modules/$1
+	mkdir -p "$modules"
+	ln -s usr/lib "$2/root/lib"
+	cp "/lib/modules/$1"/modules.{order,builtin,builtin.modinfo} "$modules"
+	for f in virtio_pci 9pnet_virtio 9p overlay virtio_console virtio_rng dummy; do
+		modprobe -S "$1" --show-depends "$f" | awk '$1 == "insmod" { print $2 }'
+	done | sort -u | while read -r f; do
+		if [[ $f == *.ko ]]; then xz -0 -c "$f" >"$modules/${f##*/}.xz"; else cp "$f" "$modules"; fi
+	done
+	depmod -b "$2/root" "$1"
+	echo "$1" >"$2/release"
+}
+
+@test "boot: of a kernel with a root of its own the guest has the modules, compressed ones too" {
+	local image version PATH=$PATH:/usr/sbin kernel=$BATS_TEST_TMPDIR/kernel
+	for image in /boot/vmlinuz-* /lib/modules/*/vmlinuz; do [ ! -r "$image" ] || break; done
+	version=${image#/boot/vmlinuz-}
+	version=${version%/vmlinuz}
+	small_root "${version##*/}" "$kernel"
+	ln -s "$image" "$kernel/vmlinuz"
+	expect 0 ok -k "$kernel" -- bash -c 'uname -r; modprobe dummy; modinfo -n dummy; ls /lib/modules/*/build; grep ^dummy /proc/modules'
+	grep -qxF "${version##*/}" "$FS_LOGDIR/out"
+	grep -E "^/lib/modules/${version##*/}/dummy\.ko\..z" "$FS_LOGDIR/out"
+	grep -F "cannot access '/lib/modules/*/build'" "$FS_LOGDIR/out"
+}
