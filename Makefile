@@ -47,11 +47,15 @@ lint-build:
 style:
 	tests/style $(G)
 
+# The stock lane's kernels, NAME or NAME:SUITE,SUITE...; tests/kernel/stock tells which names there are.
+KERNELS ?= 6.1
+RUN = tests/run $(addprefix -k ,$(KERNELS))
+
 check:
-	tests/run
+	$(RUN)
 
 check-stock:
-	tests/run -l stock
+	$(RUN) -l stock
 
 check-debug:
 	tests/run -l debug
@@ -59,10 +63,14 @@ check-debug:
 check-kcsan:
 	tests/run -l kcsan
 
+# What each kernel has passed in the last run, into the README.
+readme-kernels:
+	tests/kernels-table --insert tests/out/kernels.md README.md
+
 # T= a suite, its number, or part of a test's name; L= the lane
 check-one:
 	@test -n "$(T)" || { echo 'make check-one T=suite or name [L=stock|debug|kcsan]' >&2; exit 2; }
-	tests/run -l $(or $(L),stock) $(if $(wildcard tests/suites*/$(T)*.bats)$(filter kunit host harness,$(T)),"$(T)",-f "$(T)")
+	$(RUN) -l $(or $(L),stock) $(if $(wildcard tests/suites*/$(T)*.bats)$(filter kunit host harness,$(T)),"$(T)",-f "$(T)")
 
 demo:
 	tests/demo
@@ -73,12 +81,14 @@ help:
 	@echo 'make demo             see what it does: nginx in a virtual machine, without and with it'
 	@echo 'make check            all tests (installs what it needs, boots kernels in QEMU)'
 	@echo 'make check-stock      the part of it on the distribution'"'"'s kernel'
+	@echo '                      both: KERNELS="6.1 6.12 7.x:10,20", several kernels, or some suites on one'
 	@echo 'make check-debug      the part on a kernel with debugging, which it builds'
 	@echo 'make check-kcsan      not in check: a kernel that finds data races'
 	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
+	@echo 'make readme-kernels   the last run'"'"'s table of kernels into the README'
 	@echo 'make style            the style gates: warnings, sparse, checkpatch, coccinelle, formatting, ...'
 	@echo 'make lint-build       of these only the build with W=1 and sparse; warnings are errors'
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-one demo help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-one readme-kernels demo help

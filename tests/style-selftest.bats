@@ -6,13 +6,13 @@
 bats_require_minimum_version 1.5.0
 
 # What costs little is run against every violation.
-cheap=(clang-format kernel-doc uapi spdx whitespace places)
+cheap=(clang-format kernel-doc uapi spdx whitespace places kernels)
 
 setup() {
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir -p "$tree"
 	cd "$BATS_TEST_DIRNAME/.." || return
-	cp --parents -r Makefile Kbuild .clang-format ./*.c include tools/fastsocket tools/libfsocket.c tests/style tests/setup \
+	cp --parents -r Makefile Kbuild README.md .clang-format ./*.c include tools/fastsocket tools/libfsocket.c tests/style tests/setup tests/kernels-table \
 		tests/helpers.bash tests/suites/10-load.bats tests/vm/cpuwatch.c "$tree"
 	cd "$tree" || return
 	rm -f ./*.mod.c
@@ -163,4 +163,14 @@ change() {
 	printf '# see /%s/someone\n' home >>tests/helpers.bash
 	red places
 	finds 'home/someone'
+}
+
+@test "kernels: a cell that is no number, a sum that is none, a mark that is gone" {
+	change README.md '/^\| all \|/s/ [0-9]+\/([0-9]+) \|$/ 0\/\1 |/'
+	change README.md '0,/^(\| [0-9][0-9]-.* )[0-9]+\/[0-9]+ \|$/s//\1many |/'
+	red kernels
+	finds 'not passed/all' 'not the sum'
+	change README.md '/^<!-- kernels: end/d'
+	red kernels
+	finds 'does not have the two marks'
 }
