@@ -67,6 +67,10 @@ check-kcsan:
 readme-kernels:
 	tests/kernels-table --insert tests/out/kernels.md README.md
 
+# Can the tests fail? M= only mutants with such a name
+check-mutants:
+	tests/mutants $(if $(M),"$(M)")
+
 # T= a suite, its number, or part of a test's name; L= the lane
 check-one:
 	@test -n "$(T)" || { echo 'make check-one T=suite or name [L=stock|debug|kcsan]' >&2; exit 2; }
@@ -84,6 +88,7 @@ help:
 	@echo '                      both: KERNELS="6.1 6.12 7.x:10,20", several kernels, or some suites on one'
 	@echo 'make check-debug      the part on a kernel with debugging, which it builds'
 	@echo 'make check-kcsan      not in check: a kernel that finds data races'
+	@echo 'make check-mutants    not in check: breaks the module in many places and sees that the tests notice'
 	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
 	@echo 'make readme-kernels   the last run'"'"'s table of kernels into the README'
 	@echo 'make style            the style gates: warnings, sparse, checkpatch, coccinelle, formatting, ...'
@@ -91,4 +96,4 @@ help:
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-one readme-kernels demo help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-one readme-kernels demo help
