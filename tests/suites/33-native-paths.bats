@@ -151,15 +151,18 @@ backlog() {
 # bats test_tags=debug
 @test "syncookies: always on, every connection is answered by them" {
 	always() {
-		deltas SyncookiesSent SyncookiesRecv SyncookiesFailed
+		local recv
+		recv=$(tcpext SyncookiesRecv)
+		deltas SyncookiesFailed
 		served "$1"
 		show_deltas
+		# Not always all: a SYN that meets its predecessor in TIME_WAIT is answered without.
+		at_least "cookies taken back" $(($(tcpext SyncookiesRecv) - recv)) 48
 	}
 	local counted
 	sysctl -qw net.ipv4.tcp_syncookies=2
 	counted=$(fs_column syncookies)
 	as_natively always
-	grep -q '^SyncookiesRecv +64$' "$BATS_TEST_TMPDIR/native"
 	at_least "counted as syncookies" $(($(fs_column syncookies) - counted)) 16
 }
 
