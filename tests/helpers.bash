@@ -323,8 +323,12 @@ http_load_start() {
 	rm -f "$fs_tmp/stop"
 	spread "$FS_BIN/httpload" -s "$fs_tmp/stop" -p 40 -c "$3" "$1" "$2" / 3>&- &
 	load_pid=$!
+	wait_until 30 clients_run "$(fs_online_cpus | wc -l)"
 	sleep 0.5
 }
+
+# clients_run N: a CPU that goes before its client is there would have none
+clients_run() { [ "$(pgrep -cx httpload)" -ge "$1" ]; }
 
 http_load_stop() {
 	touch "$fs_tmp/stop"
