@@ -331,11 +331,14 @@ table_words()
 		}'
 }
 
-# ntuple DEVICE: prints on, off, or "fixed" for off that stays off
+# ntuple DEVICE: sets filters to on, off, or "fixed" for off that stays off
 ntuple()
 {
+	filters=''
 	ask "$1" -k || return
-	awk '$1 == "ntuple-filters:" { print $2 == "off" && /fixed/ ? "fixed" : $2; found = 1 } END { exit !found }' <<<"$answer"
+	filters=$(awk '$1 == "ntuple-filters:" { print $2 == "off" && /fixed/ ? "fixed" : $2 }' <<<"$answer")
+	answer="ethtool -k says nothing of them"
+	[[ $filters ]]
 }
 
 # rules DEVICE: sets rules: a line "tcp4|tcp6 PORT MASK QUEUE ID" for each that looks at the destination port
