@@ -373,7 +373,7 @@ says_not() {
 @test "fewer queues than CPUs: RPS over all, XPS shared, and said" {
 	nic eth0 4 4
 	plan 1
-	says "cannot: more than 4 queues for 8 CPUs" "echo ff >$root/sys/class/net/eth0/queues/rx-3/rps_cpus"
+	says "cannot: have more queues, 4 for 8 CPUs" "echo ff >$root/sys/class/net/eth0/queues/rx-3/rps_cpus"
 	plan 0 --apply
 	equal "interrupts" "$(affinities)" "0 1 2 3"
 	equal "XPS" "$(cat "$root"/sys/class/net/eth0/queues/tx-*/xps_cpus | xargs)" "11 22 44 88"
@@ -497,7 +497,7 @@ says_not() {
 		n=$((n + 1))
 	done >"$root/proc/interrupts"
 	plan 1
-	says "virtio_net, 2 queues" "libvirt" "echo 0 >$root/proc/irq/38/" "echo 0 >$root/proc/irq/39/" \
+	says "virtio_net, 2 of 2 queues" "libvirt" "echo 0 >$root/proc/irq/38/" "echo 0 >$root/proc/irq/39/" \
 		"echo 1 >$root/proc/irq/40/" "echo 1 >$root/proc/irq/41/" "echo f >$root/sys/class/net/eth0/queues/rx-1/rps_cpus"
 	says_not "irq/37/"
 	plan 0 --apply
@@ -847,6 +847,8 @@ deliver() {
 	plan 2 --aply
 	plan 2 --rules
 	plan 2 --rules many
+	plan 2 --rules 0-3
+	plan 2 --cpus 0-
 	plan 2 --apply eth0 eth7
 	equal "changes" "$(cat "$root/log")" ""
 	equal "interrupts" "$(affinities | tr ' ' '\n' | sort -u)" "0-7"
