@@ -207,6 +207,7 @@ fake_ethtool() {
 			case $(<"$dir/broken$option") in
 			garbage) printf 'what \001 is\n\n: this?\n'; exit 0 ;;
 			nothing) exit 0 ;;
+			noise) printf 'netlink error: \033[2Jno\r # such thing\n' >&2; exit 1 ;;
 			killed) kill -KILL $$ ;;
 			tcp6) [[ $all != *tcp6* ]] || { echo 'rmgr: Cannot insert RX class rule: Invalid argument' >&2; exit 1; } ;;
 			one-mask) [ "$1" = delete ] || [ ! -s "$dir/rules" ] || [[ $(head -n 1 "$dir/rules") = *" $6 "* ]] || { echo 'rmgr: Cannot insert RX class rule: Invalid argument' >&2; exit 1; } ;;
@@ -693,6 +694,13 @@ deliver() {
 	equal "RPS" "$(<"$root/sys/class/net/eth0/queues/rx-3/rps_cpus")" ff
 	plan 0
 	says "cannot: ethtool -L eth0 combined 8"
+}
+
+@test "refused with words that are no text: they do not reach the terminal" {
+	nic eth0 8 4 broken-L=noise
+	plan 1 --apply
+	says "such thing"
+	run ! grep -q '[[:cntrl:]]' <<<"$output"
 }
 
 @test "a driver that says yes and does nothing is found out" {
