@@ -5,20 +5,18 @@
  * An ioctl must do what the system call of the same name does: the limits, the
  * LSM hooks, the errno. The kernel keeps that in __sys_listen() and its
  * siblings and exports none of them, nor the LSM hooks to write them again, so
- * their addresses are taken from a kprobe that is registered disabled (nothing
- * is patched) and removed at once. They are called through static calls: a
- * direct call needs no ENDBR at its target. A symbol that is missing costs the
- * ioctl concerned (EOPNOTSUPP) and nothing else.
+ * they are looked up by name and called through static calls. A symbol that is
+ * missing costs the ioctl concerned (EOPNOTSUPP) and nothing else.
  */
 #define pr_fmt(fmt) "Fastsocket: " fmt
 
 #include <linux/errno.h>
-#include <linux/kprobes.h>
 #include <linux/sched.h>
 #include <linux/socket.h>
 #include <linux/static_call.h>
 
 #include "include/fastsocket.h"
+#include "include/hook.h"
 
 DEFINE_STATIC_CALL_NULL(fs_do_socket, __sys_socket);
 DEFINE_STATIC_CALL_NULL(fs_do_listen, __sys_listen);
@@ -30,19 +28,10 @@ static bool have_socket, have_listen, have_accept4, have_shutdown, have_setaffin
 
 static void *fs_address_of(const char *name)
 {
-	struct kprobe kp = {
-		.symbol_name = name,
-		.flags = KPROBE_FLAG_DISABLED,
-	};
-	void *addr;
+	void *addr = fs_symbol(name);
 
-	if (register_kprobe(&kp)) {
+	if (!addr)
 		pr_notice("%s is not in this kernel, the ioctl that needs it is off\n", name);
-		return NULL;
-	}
-	/* The entry, or behind its ENDBR: a direct call may go to either. */
-	addr = kp.addr;
-	unregister_kprobe(&kp);
 	return addr;
 }
 

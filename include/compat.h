@@ -14,7 +14,9 @@
 #ifndef _FASTSOCKET_COMPAT_H
 #define _FASTSOCKET_COMPAT_H
 
+#include <linux/ftrace.h>
 #include <linux/net.h>
+#include <linux/netdevice.h>
 #include <linux/timer.h>
 #include <net/inet_connection_sock.h>
 #include <net/inet_sock.h>
@@ -180,6 +182,47 @@ static inline void fs_copy_scaling_ratio(struct sock *to, const struct sock *fro
 {
 #ifdef FS_HAVE_SCALING_RATIO
 	WRITE_ONCE(tcp_sk(to)->scaling_ratio, READ_ONCE(tcp_sk(from)->scaling_ratio));
+#endif
+}
+
+/* Declared in netdevice.h, or in a header of its own. */
+extern struct static_key_false rps_needed;
+
+/* The registers of a hooked function: before 6.12 a struct for everybody to look into. */
+#ifndef FS_HAVE_FTRACE_REGS
+#define arch_ftrace_regs(fregs)				(fregs)
+#define ftrace_regs_set_instruction_pointer(fregs, ip)	ftrace_instruction_pointer_set(fregs, ip)
+#endif
+
+static __always_inline void fs_set_first_arg(struct ftrace_regs *fregs, long value)
+{
+	arch_ftrace_regs(fregs)->regs.di = value;
+}
+
+/*
+ * IP_LOCAL_PORT_RANGE of a socket, high << 16 | low, 0: none. Where it is one word,
+ * setsockopt() does not take the socket lock.
+ */
+static inline u32 fs_port_range(const struct sock *sk)
+{
+#ifdef FS_HAVE_PORT_RANGE
+	return READ_ONCE(inet_sk(sk)->local_port_range);
+#else
+	return (u32)inet_sk(sk)->local_port_range.hi << 16 | inet_sk(sk)->local_port_range.lo;
+#endif
+}
+
+/* Set it if it is still @from; under the socket lock. */
+static inline bool fs_port_range_change(struct sock *sk, u32 from, u32 to)
+{
+#ifdef FS_HAVE_PORT_RANGE
+	return cmpxchg(&inet_sk(sk)->local_port_range, from, to) == from;
+#else
+	if (fs_port_range(sk) != from)
+		return false;
+	inet_sk(sk)->local_port_range.lo = to;
+	inet_sk(sk)->local_port_range.hi = to >> 16;
+	return true;
 #endif
 }
 

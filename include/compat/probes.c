@@ -13,17 +13,22 @@
  */
 #include <linux/cred.h>
 #include <linux/fdtable.h>
+#include <linux/ftrace.h>
 #include <linux/kprobes.h>
 #include <linux/net.h>
+#include <linux/netdevice.h>
 #include <linux/poll.h>
 #include <linux/rcupdate_wait.h>
 #include <linux/security.h>
 #include <linux/socket.h>
 #include <linux/static_call.h>
 #include <linux/timer.h>
+#include <linux/tracepoint.h>
 #include <net/inet_connection_sock.h>
 #include <net/inet_sock.h>
 #include <net/ipv6.h>
+#include <net/inet6_hashtables.h>
+#include <net/inet_hashtables.h>
 #include <net/request_sock.h>
 #include <net/sock.h>
 #include <net/tcp.h>
@@ -266,4 +271,56 @@ static void have_STATIC_CALL(void)
 
 	static_call_update(fs_probe_call, &kernel_listen);
 	static_call(fs_probe_call)(NULL, 0);
+}
+
+/* need FTRACE: hooks at a function's entry that may change where it goes on */
+static void have_FTRACE(struct ftrace_ops *ops, struct kprobe *kp)
+{
+	int err = ftrace_set_filter_ip(ops, 0, 0, 0);
+
+	static_assert(IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_ARGS), "callbacks get no arguments");
+	static_assert(IS_ENABLED(CONFIG_KPROBES_ON_FTRACE), "kprobes do not know ftrace");
+	ops->flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT;
+	err = register_ftrace_function(ops);
+	err = unregister_ftrace_function(ops);
+	kp->flags = KPROBE_FLAG_FTRACE;
+}
+
+/* need FTRACE_REGS FTRACE_REGS_PLAIN: the registers of x86-64 behind a hook */
+static void have_FTRACE_REGS(struct ftrace_regs *fregs)
+{
+	ftrace_regs_set_instruction_pointer(fregs, arch_ftrace_regs(fregs)->regs.di);
+}
+
+static void have_FTRACE_REGS_PLAIN(struct ftrace_regs *fregs)
+{
+	ftrace_instruction_pointer_set(fregs, fregs->regs.di);
+}
+
+/* need PORT_RANGE PORT_RANGE_PAIR: a socket's own range of ports */
+static void have_PORT_RANGE(struct sock *sk)
+{
+	u32 *range = &inet_sk(sk)->local_port_range;
+
+	WRITE_ONCE(*range, 0);
+}
+
+static void have_PORT_RANGE_PAIR(struct sock *sk)
+{
+	inet_sk(sk)->local_port_range.lo = inet_sk(sk)->local_port_range.hi;
+}
+
+/* need HASH_CONNECT: where a connection gets its port */
+static void have_HASH_CONNECT(struct inet_timewait_death_row *row, struct sock *sk)
+{
+	int err = inet_hash_connect(row, sk);
+
+	err = inet6_hash_connect(row, sk);
+}
+
+/* need RPS: CONFIG_RPS */
+static void have_RPS(void)
+{
+	this_cpu_read(softnet_data.input_queue_head);
+	this_cpu_read(softnet_data.input_queue_tail);
 }

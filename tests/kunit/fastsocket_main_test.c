@@ -462,7 +462,7 @@ struct kunit_suite fsk_main_suite = {
 };
 
 static struct kunit_suite * const fsk_suites[] = {
-	&fsk_main_suite,  &fsk_sys_suite,   &fsk_stats_suite,
+	&fsk_main_suite,  &fsk_hook_suite,  &fsk_sys_suite,    &fsk_stats_suite,
 	&fsk_spawn_suite, &fsk_clone_suite, &fsk_worker_suite,
 };
 

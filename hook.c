@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Overriding a function of the kernel, and finding one
+ *
+ * include/hook.h tells how it works. Addresses come from a kprobe that is
+ * registered disabled (nothing is patched) and removed at once.
+ */
+#include <linux/errno.h>
+#include <linux/ftrace.h>
+#include <linux/kprobes.h>
+
+#include "include/hook.h"
+
+static void *fs_find(const char *name, bool *traceable)
+{
+	struct kprobe kp = {
+		.symbol_name = name,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
+	void *addr;
+
+	if (register_kprobe(&kp))
+		return NULL;
+	addr = kp.addr;
+	/* kprobes have looked: this is where the function calls ftrace, nowhere else. */
+	*traceable = kp.flags & KPROBE_FLAG_FTRACE;
+	unregister_kprobe(&kp);
+	return addr;
+}
+
+/**
+ * fs_symbol() - the address of a function of the kernel; process context
+ * @name: of the function, static ones too
+ *
+ * For static calls: a direct call needs no ENDBR at its target.
+ *
+ * Return: its entry, or behind its ENDBR; NULL if there is none.
+ */
+void *fs_symbol(const char *name)
+{
+	bool traceable;
+
+	return fs_find(name, &traceable);
+}
+
+/**
+ * fs_hook_result() - where fs_hook_return() sends the hooked function's caller
+ * @value: the result
+ *
+ * An ordinary function, so that no compiler option can make it wrong.
+ *
+ * Return: @value.
+ */
+int notrace fs_hook_result(int value)
+{
+	return value;
+}
+
+/**
+ * fs_hook_find() - look up the function of a hook; process context
+ * @h: the hook
+ *
+ * Return: 0, -ENOENT if there is no such function, -EOPNOTSUPP if ftrace cannot
+ * get into it.
+ */
+int fs_hook_find(struct fs_hook *h)
+{
+	bool traceable = false;
+	void *addr;
+
+	if (h->site)
+		return 0;
+	addr = fs_find(h->symbol, &traceable);
+	if (!addr)
+		return -ENOENT;
+	if (!traceable)
+		return -EOPNOTSUPP;
+	h->site = (unsigned long)addr;
+	return 0;
+}
+
+/* With its last function the filter frees what it has allocated, and can be filled anew. */
+static void fs_hook_unfilter(struct fs_hook *h)
+{
+	WARN_ON_ONCE(ftrace_set_filter_ip(&h->ops, h->site, 1, 0));
+}
+
+/**
+ * fs_hook_install() - from now on the callback runs; process context, sleeps
+ * @h: a hook that fs_hook_find() has found
+ *
+ * Return: 0; -EBUSY: another live patch or direct call has the function, or ftrace
+ * is switched off; another error of ftrace.
+ */
+int fs_hook_install(struct fs_hook *h)
+{
+	int err = ftrace_set_filter_ip(&h->ops, h->site, 0, 0);
+
+	if (err)
+		return err;
+	err = register_ftrace_function(&h->ops);
+	if (err)
+		fs_hook_unfilter(h);
+	h->installed = !err;
+	return err;
+}
+
+/**
+ * fs_hook_remove() - undo fs_hook_install(), if it was; process context, sleeps
+ * @h: the hook
+ *
+ * When it returns, the callback does not run any more, and what it has sent to
+ * fs_hook_result() is through. A function of ours that fs_hook_replace() has
+ * put in place may still sleep in the kernel's: its owner counts that.
+ */
+void fs_hook_remove(struct fs_hook *h)
+{
+	if (!h->installed)
+		return;
+	/* Waits for everybody in trampoline or callback, preempted ones included. */
+	WARN_ON_ONCE(unregister_ftrace_function(&h->ops));
+	fs_hook_unfilter(h);
+	/* And once more for our functions: they are left without sleeping. */
+	synchronize_rcu_tasks();
+	h->installed = false;
+}
