@@ -21,6 +21,7 @@
 
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
+#include "include/rfd.h"
 #include "include/uapi/linux/fastsocket.h"
 
 /* Read on every SYN, written by the administrator. */
@@ -48,6 +49,28 @@ module_param_cb(enable_listen_spawn, &fs_spawn_mode_ops, &fs_spawn_mode, 0644);
 __MODULE_PARM_TYPE(enable_listen_spawn, "uint");
 MODULE_PARM_DESC(enable_listen_spawn,
 		 "0: off, 1: workers bound to one CPU, 2: any worker; default 2, writable");
+
+static int fs_set_rfd(const char *val, const struct kernel_param *kp)
+{
+	unsigned int on;
+
+	if (kstrtouint(val, 0, &on) || on > 1) {
+		pr_err_ratelimited("enable_receive_flow_deliver=%.16s is out of range: use 0 (off) or 1 (on)\n",
+				   strim((char *)val));
+		return -EINVAL;
+	}
+	return fs_rfd_switch(on);
+}
+
+static const struct kernel_param_ops fs_rfd_ops = {
+	.set = fs_set_rfd,
+	.get = param_get_uint,
+};
+
+module_param_cb(enable_receive_flow_deliver, &fs_rfd_ops, &fs_rfd_enabled, 0644);
+__MODULE_PARM_TYPE(enable_receive_flow_deliver, "uint");
+MODULE_PARM_DESC(enable_receive_flow_deliver,
+		 "0: off, 1: on: replies go to the CPU that connected; default 0, writable");
 
 /*
  * The argument as a 32-bit program lays it out: pointers and the size of the
@@ -242,14 +265,21 @@ static int __init fs_init(void)
 	err = fs_stats_init();
 	if (err)
 		goto exit_listen;
-	err = misc_register(&fs_dev);
+	err = fs_rfd_init();
 	if (err)
 		goto exit_stats;
+	err = misc_register(&fs_dev);
+	if (err)
+		goto exit_rfd;
 	pr_info("Load Module\n");
 	if (fs_spawn_mode != FS_SPAWN_OFF)
 		pr_info("Enable Listen Spawn[Mode-%u]\n", fs_spawn_mode);
+	if (fs_rfd_enabled)
+		pr_info("Enable Receive Flow Deliver\n");
 	return 0;
 
+exit_rfd:
+	fs_rfd_exit();
 exit_stats:
 	fs_stats_exit();
 exit_listen:
@@ -260,6 +290,7 @@ exit_listen:
 static void __exit fs_exit(void)
 {
 	misc_deregister(&fs_dev);
+	fs_rfd_exit();
 	fs_listen_exit();
 	fs_stats_exit();
 	pr_info("Remove Module\n");

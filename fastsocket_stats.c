@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters, /proc/net/fsocket_stats, /proc/net/fsocket_listeners
+ * Counters; /proc/net/fsocket_stats, fsocket_rfd, fsocket_listeners
  *
  * Counters are per CPU and per network namespace: nobody else's line is
  * written on the fast path and nobody sees another namespace's figures.
@@ -13,6 +13,7 @@
 
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
+#include "include/rfd.h"
 
 static unsigned int fs_net_id __read_mostly;
 
@@ -38,6 +39,13 @@ static const char * const fs_stat_names[FS_NR_STATS] = {
 	[FS_CGROUP]	= "cgroup",
 	[FS_MIGRATE]	= "migrate",
 	[FS_DISABLED]	= "disabled",
+};
+
+/* ... and of /proc/net/fsocket_rfd. */
+static const char * const fs_rfd_names[FS_NR_RFD] = {
+	[FS_RFD_PORT] = "port",       [FS_RFD_GIVEN] = "given",     [FS_RFD_ANY] = "any",
+	[FS_RFD_BACKOFF] = "backoff", [FS_RFD_STEERED] = "steered", [FS_RFD_HERE] = "here",
+	[FS_RFD_SYN] = "syn",	      [FS_RFD_OFFLINE] = "offline", [FS_RFD_TAKEN] = "taken",
 };
 
 /**
@@ -66,6 +74,26 @@ static int fs_stats_show(struct seq_file *m, void *v)
 		seq_printf(m, "%d", cpu);
 		for (i = 0; i < FS_NR_STATS; i++)
 			seq_printf(m, " %lu", READ_ONCE(st->n[i]));
+		seq_putc(m, '\n');
+	}
+	return 0;
+}
+
+static int fs_rfd_show(struct seq_file *m, void *v)
+{
+	const struct fs_net *fn = fs_net(seq_file_single_net(m));
+	int cpu, i;
+
+	seq_puts(m, "cpu");
+	for (i = 0; i < FS_NR_RFD; i++)
+		seq_printf(m, " %s", fs_rfd_names[i]);
+	seq_putc(m, '\n');
+	for_each_possible_cpu(cpu) {
+		const struct fs_stats *st = per_cpu_ptr(fn->stats, cpu);
+
+		seq_printf(m, "%d", cpu);
+		for (i = 0; i < FS_NR_RFD; i++)
+			seq_printf(m, " %lu", READ_ONCE(st->rfd[i]));
 		seq_putc(m, '\n');
 	}
 	return 0;
@@ -124,8 +152,12 @@ static int __net_init fs_net_init(struct net *net)
 	if (!proc_create_net("fsocket_listeners", 0444, net->proc_net, &fs_listeners_seq,
 			     sizeof(struct seq_net_private)))
 		goto remove_stats;
+	if (!proc_create_net_single("fsocket_rfd", 0444, net->proc_net, fs_rfd_show, NULL))
+		goto remove_listeners;
 	return 0;
 
+remove_listeners:
+	remove_proc_entry("fsocket_listeners", net->proc_net);
 remove_stats:
 	remove_proc_entry("fsocket_stats", net->proc_net);
 free_stats:
@@ -139,8 +171,10 @@ static void __net_exit fs_net_exit(struct net *net)
 
 	/* Sockets hold their namespace: none of its listeners is left. */
 	WARN_ON_ONCE(!list_empty(&fn->listeners));
+	remove_proc_entry("fsocket_rfd", net->proc_net);
 	remove_proc_entry("fsocket_listeners", net->proc_net);
 	remove_proc_entry("fsocket_stats", net->proc_net);
+	fs_rfd_net_exit(fn);
 	free_percpu(fn->stats);
 }
 

@@ -81,11 +81,39 @@ enum fs_stat {
 };
 
 /**
+ * enum fs_rfd_stat - counters of Receive Flow Deliver, as those of enum fs_stat
+ * @FS_RFD_PORT: connections with a port that names the CPU
+ * @FS_RFD_GIVEN: the application has chosen port or range
+ * @FS_RFD_ANY: the CPU's ports to that destination seem used up: any port
+ * @FS_RFD_BACKOFF: not even tried, because they were a moment ago
+ * @FS_RFD_STEERED: packets sent to the CPU of their port
+ * @FS_RFD_HERE: packets that had come to it
+ * @FS_RFD_SYN: not steered: a SYN to a port that was handed out once
+ * @FS_RFD_OFFLINE: not steered: the CPU is away
+ * @FS_RFD_TAKEN: ports that a listener took over
+ * @FS_NR_RFD: how many there are
+ */
+enum fs_rfd_stat {
+	FS_RFD_PORT,
+	FS_RFD_GIVEN,
+	FS_RFD_ANY,
+	FS_RFD_BACKOFF,
+	FS_RFD_STEERED,
+	FS_RFD_HERE,
+	FS_RFD_SYN,
+	FS_RFD_OFFLINE,
+	FS_RFD_TAKEN,
+	FS_NR_RFD
+};
+
+/**
  * struct fs_stats - counters of one CPU, written by that CPU only
  * @n: by enum fs_stat
+ * @rfd: by enum fs_rfd_stat
  */
 struct fs_stats {
 	unsigned long n[FS_NR_STATS];
+	unsigned long rfd[FS_NR_RFD];
 };
 
 /**
@@ -94,9 +122,12 @@ struct fs_stats {
  * @lock: guards changes of @listeners and readers that sleep
  * @listeners: attached listeners (struct fs_listener.node); readers that may
  *	not sleep walk it under RCU
+ * @ports: a bit for each port that Receive Flow Deliver has handed out, NULL: none
+ *	yet. Set once, lives as long as the namespace; the bits are atomic
  */
 struct fs_net {
 	struct fs_stats __percpu *stats;
+	unsigned long *ports;
 	struct mutex lock;	/* @listeners */
 	struct list_head listeners;
 };
@@ -109,6 +140,11 @@ static inline void fs_count(const struct fs_net *fn, enum fs_stat s)
 static inline void fs_count_n(const struct fs_net *fn, enum fs_stat s, unsigned int n)
 {
 	this_cpu_add(fn->stats->n[s], n);
+}
+
+static inline void fs_count_rfd(const struct fs_net *fn, enum fs_rfd_stat s)
+{
+	this_cpu_inc(fn->stats->rfd[s]);
 }
 
 struct fs_net *fs_net(const struct net *net);

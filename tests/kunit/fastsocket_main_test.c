@@ -89,6 +89,30 @@ static void fs_set_spawn_mode__is_read_back(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, buf, "1\n");
 }
 
+static int fsk_set_rfd(const char *val)
+{
+	char buf[32];
+
+	strscpy(buf, val, sizeof(buf));
+	return fs_set_rfd(buf, NULL);
+}
+
+static void fs_set_rfd__takes_0_and_1_and_refuses_the_rest(struct kunit *test)
+{
+	static const char * const bad[] = { "", "2", "-1", "4294967297", "on", "1 1", "0x" };
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		KUNIT_EXPECT_EQ(test, fsk_set_rfd(i % 2 ? "1\n" : "0"), 0);
+		KUNIT_EXPECT_EQ(test, fs_rfd_enabled, i % 2);
+	}
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, fsk_set_rfd(bad[i]), -EINVAL, "\"%s\"", bad[i]);
+		KUNIT_EXPECT_EQ(test, fs_rfd_enabled, 1);
+	}
+	KUNIT_EXPECT_EQ(test, fsk_set_rfd("0"), 0);
+}
+
 static void fs_compat_arg__is_what_32_bit_programs_lay_out(struct kunit *test)
 {
 	KUNIT_EXPECT_EQ(test, sizeof(struct fs_compat_arg), 28);
@@ -433,6 +457,7 @@ static struct kunit_case fsk_main_cases[] = {
 	KUNIT_CASE(fs_set_spawn_mode__takes_every_mode),
 	KUNIT_CASE(fs_set_spawn_mode__refuses_the_rest_and_stays),
 	KUNIT_CASE(fs_set_spawn_mode__is_read_back),
+	KUNIT_CASE(fs_set_rfd__takes_0_and_1_and_refuses_the_rest),
 	KUNIT_CASE(fs_compat_arg__is_what_32_bit_programs_lay_out),
 	KUNIT_CASE(fs_socket_get__says_what_is_wrong),
 	KUNIT_CASE(fs_ioctl_listen__attaches_and_listens),
@@ -463,7 +488,7 @@ struct kunit_suite fsk_main_suite = {
 
 static struct kunit_suite * const fsk_suites[] = {
 	&fsk_main_suite,  &fsk_hook_suite,  &fsk_sys_suite,    &fsk_stats_suite,
-	&fsk_spawn_suite, &fsk_clone_suite, &fsk_worker_suite,
+	&fsk_spawn_suite, &fsk_clone_suite, &fsk_worker_suite, &fsk_rfd_suite,
 };
 
 static int __init fsk_load(void)
