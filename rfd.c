@@ -142,13 +142,13 @@ static u32 fs_backoff_key(const struct sock *sk, bool v6)
 }
 
 /* The map of ports handed out in a namespace, made when it is needed first. */
-static unsigned long *fs_ports_get(struct fs_net *fn)
+static unsigned long *fs_ports_get(struct fs_net *fn, gfp_t gfp)
 {
 	unsigned long *ports = READ_ONCE(fn->ports), *old;
 
 	if (ports)
 		return ports;
-	ports = bitmap_zalloc(FS_PORTS, GFP_KERNEL_ACCOUNT);
+	ports = bitmap_zalloc(FS_PORTS, gfp | __GFP_ACCOUNT | __GFP_NOWARN);
 	if (!ports)
 		return NULL;
 	old = cmpxchg(&fn->ports, NULL, ports);
@@ -218,7 +218,8 @@ static __always_inline int fs_connect(struct inet_timewait_death_row *row, struc
 {
 	unsigned int cpu = raw_smp_processor_id(), tries;
 	struct fs_net *fn = fs_net(sock_net(sk));
-	unsigned long *ports = fs_ports_get(fn);
+	/* What the socket may do for memory: it can be that of a file system or of swap. */
+	unsigned long *ports = fs_ports_get(fn, sk->sk_allocation);
 	u32 key = fs_backoff_key(sk, v6);
 	struct fs_backoff *b = raw_cpu_ptr(fs_backoffs) + (key >> 1) % FS_BACKOFFS;
 	int err;

@@ -34,7 +34,7 @@ static unsigned long fsk_rfd_sum(enum fs_rfd_stat s)
 
 static unsigned long *fsk_ports(struct kunit *test)
 {
-	unsigned long *ports = fs_ports_get(fs_net(&init_net));
+	unsigned long *ports = fs_ports_get(fs_net(&init_net), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, ports);
 	return ports;
