@@ -70,6 +70,19 @@ static void fs_count__on_this_cpu_alone(struct kunit *test)
 	free_percpu(stats);
 }
 
+static void fs_rfd_names__one_per_counter(struct kunit *test)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < FS_NR_RFD; i++) {
+		KUNIT_ASSERT_NOT_NULL_MSG(test, fs_rfd_names[i], "no name for %u", i);
+		for (j = 0; j < i; j++)
+			KUNIT_EXPECT_STRNEQ(test, fs_rfd_names[i], fs_rfd_names[j]);
+	}
+	KUNIT_EXPECT_STREQ(test, fs_rfd_names[FS_RFD_PORT], "port");
+	KUNIT_EXPECT_STREQ(test, fs_rfd_names[FS_NR_RFD - 1], "taken");
+}
+
 static struct seq_file *fsk_seq(struct kunit *test, void *private, struct file *file)
 {
 	struct seq_file *m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
@@ -124,6 +137,24 @@ static void fs_stats_show__a_line_per_cpu(struct kunit *test)
 	}
 	cpu = cpumask_first(cpu_possible_mask);
 	per_cpu_ptr(fs_net(&init_net)->stats, cpu)->n[FS_MIGRATE] = before;
+}
+
+static void fs_rfd_show__a_line_per_cpu(struct kunit *test)
+{
+	struct seq_file *m = fsk_seq(test, &init_net, NULL);
+	int cpu = cpumask_first(cpu_possible_mask);
+	unsigned long *n, before;
+
+	n = &per_cpu_ptr(fs_net(&init_net)->stats, cpu)->rfd[FS_RFD_TAKEN];
+	before = *n;
+	*n = 4711;
+	KUNIT_EXPECT_EQ(test, fs_rfd_show(m, NULL), 0);
+	*n = before;
+	KUNIT_EXPECT_STREQ(test, fsk_field(test, m, 0, 0), "cpu");
+	KUNIT_EXPECT_STREQ(test, fsk_field(test, m, 0, FS_RFD_TAKEN + 1), "taken");
+	KUNIT_EXPECT_NULL(test, fsk_field(test, m, 0, FS_NR_RFD + 1));
+	KUNIT_EXPECT_STREQ(test, fsk_field(test, m, 1, FS_RFD_TAKEN + 1), "4711");
+	KUNIT_EXPECT_NOT_NULL(test, fsk_field(test, m, num_possible_cpus(), FS_NR_RFD));
 }
 
 static void fs_listeners_seq__header_and_every_listener(struct kunit *test)
@@ -228,9 +259,11 @@ static void fs_net_ops__are_complete(struct kunit *test)
 static struct kunit_case fsk_stats_cases[] = {
 	KUNIT_CASE(fs_stat_names__one_per_counter),
 	KUNIT_CASE(fs_stat_names__in_the_order_of_the_counters),
+	KUNIT_CASE(fs_rfd_names__one_per_counter),
 	KUNIT_CASE(fs_net__is_the_namespace_s_own),
 	KUNIT_CASE(fs_count__on_this_cpu_alone),
 	KUNIT_CASE(fs_stats_show__a_line_per_cpu),
+	KUNIT_CASE(fs_rfd_show__a_line_per_cpu),
 	KUNIT_CASE(fs_listeners_seq__header_and_every_listener),
 	KUNIT_CASE(fs_listeners_seq__goes_on_where_it_stopped),
 	KUNIT_CASE(fs_net_init__fresh_counters_and_files),
