@@ -47,11 +47,7 @@ static unsigned int fs_cpu_mask __read_mostly;
 /* Switching off: ports leave one by one, see fs_steer_port(). */
 static bool fs_rfd_leaving __read_mostly;
 
-/* Tasks inside our connect functions, where they may sleep; the sum counts. */
-static DEFINE_PER_CPU(long, fs_connecting);
-
-/* A table per CPU. */
-static struct fs_backoff __percpu *fs_backoffs;
+static struct fs_rfd_cpu __percpu *fs_rfd_cpus;
 
 DEFINE_STATIC_CALL_NULL(fs_hash_connect, inet_hash_connect);
 DEFINE_STATIC_CALL_NULL(fs_hash_connect6, inet6_hash_connect);
@@ -221,7 +217,7 @@ static __always_inline int fs_connect(struct inet_timewait_death_row *row, struc
 	/* What the socket may do for memory: it can be that of a file system or of swap. */
 	unsigned long *ports = fs_ports_get(fn, sk->sk_allocation);
 	u32 key = fs_backoff_key(sk, v6);
-	struct fs_backoff *b = raw_cpu_ptr(fs_backoffs) + (key >> 1) % FS_BACKOFFS;
+	struct fs_backoff *b = &raw_cpu_ptr(fs_rfd_cpus)->backoff[(key >> 1) % FS_BACKOFFS];
 	int err;
 
 	tries = ports ? fs_backoff_tries(b, key) : 0;
@@ -249,9 +245,9 @@ static int fs_connect4(struct inet_timewait_death_row *row, struct sock *sk)
 {
 	int err;
 
-	this_cpu_inc(fs_connecting);
+	this_cpu_inc(fs_rfd_cpus->connecting);
 	err = fs_connect(row, sk, false);
-	this_cpu_dec(fs_connecting);
+	this_cpu_dec(fs_rfd_cpus->connecting);
 	return err;
 }
 
@@ -259,9 +255,9 @@ static int fs_connect6(struct inet_timewait_death_row *row, struct sock *sk)
 {
 	int err;
 
-	this_cpu_inc(fs_connecting);
+	this_cpu_inc(fs_rfd_cpus->connecting);
 	err = fs_connect(row, sk, true);
-	this_cpu_dec(fs_connecting);
+	this_cpu_dec(fs_rfd_cpus->connecting);
 	return err;
 }
 
@@ -468,7 +464,7 @@ static void fs_wait_connecting(void)
 	for (;;) {
 		n = 0;
 		for_each_possible_cpu(cpu)
-			n += READ_ONCE(per_cpu(fs_connecting, cpu));
+			n += READ_ONCE(per_cpu_ptr(fs_rfd_cpus, cpu)->connecting);
 		if (!n)
 			break;
 		usleep_range(1000, 2000);
@@ -560,8 +556,8 @@ int fs_rfd_switch(bool on)
 int fs_rfd_init(void)
 {
 	fs_cpu_mask = roundup_pow_of_two(nr_cpu_ids) - 1;
-	fs_backoffs = __alloc_percpu(FS_BACKOFFS * sizeof(struct fs_backoff), sizeof(u64));
-	if (!fs_backoffs)
+	fs_rfd_cpus = alloc_percpu(struct fs_rfd_cpu);
+	if (!fs_rfd_cpus)
 		return -ENOMEM;
 	mutex_lock(&fs_rfd_lock);
 	fs_rfd_ready = true;
@@ -582,7 +578,7 @@ void fs_rfd_exit(void)
 	mutex_lock(&fs_rfd_lock);
 	fs_rfd_ready = false;
 	mutex_unlock(&fs_rfd_lock);
-	free_percpu(fs_backoffs);
+	free_percpu(fs_rfd_cpus);
 }
 
 /**

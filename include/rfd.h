@@ -45,6 +45,17 @@ struct fs_backoff {
 };
 
 /**
+ * struct fs_rfd_cpu - what a CPU has for itself
+ * @connecting: tasks that went into our connect functions here, less those that
+ *	came out here; the sum of all CPUs counts
+ * @backoff: by fs_backoff_key()
+ */
+struct fs_rfd_cpu {
+	long connecting;
+	struct fs_backoff backoff[FS_BACKOFFS];
+};
+
+/**
  * struct fs_port_set - the ports of a range that belong to a CPU, of one parity
  * @first: the lowest
  * @count: how many; each 2N above the one before

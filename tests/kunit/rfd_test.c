@@ -443,7 +443,7 @@ static void fs_rfd_switch__a_listener_takes_its_port(struct kunit *test)
 
 static struct fs_backoff *fsk_place(const struct sock *sk)
 {
-	return raw_cpu_ptr(fs_backoffs) + (fs_backoff_key(sk, false) >> 1) % FS_BACKOFFS;
+	return &raw_cpu_ptr(fs_rfd_cpus)->backoff[(fs_backoff_key(sk, false) >> 1) % FS_BACKOFFS];
 }
 
 static void fs_connect__backs_off_and_comes_back(struct kunit *test)
