@@ -68,7 +68,7 @@ rfd_encoding()
 	possible=$(expand "${line:-0}")
 	rfd_codes=1
 	while ((rfd_codes <= ${possible##* })); do ((rfd_codes *= 2)); done
-	rfd_shift=0
+	rfd_shift=1
 	! first_line "$root/sys/module/fastsocket/parameters/rfd_shift" || rfd_shift=$line
 }
 
