@@ -104,14 +104,17 @@ static void fsk_sleep(void *unused)
 }
 
 /*
- * The pid of a task that is asleep until fsk_threads_stop(). It may wake once more on its
- * way there: what depends on it is waited for.
+ * The pid of a task that is asleep until fsk_threads_stop(). Not running is not enough: on
+ * its way to another CPU's run queue it is TASK_WAKING.
  */
 static struct pid *fsk_sleeper(struct kunit *test, struct fsk_threads *t)
 {
+	struct task_struct *p;
+
 	fsk_thread(test, t, 0, fsk_sleep, NULL);
-	KUNIT_EXPECT_TRUE(test, fsk_wait(!task_is_running(t->task[t->n - 1])));
-	return task_pid(t->task[t->n - 1]);
+	p = t->task[t->n - 1];
+	KUNIT_EXPECT_TRUE(test, fsk_wait(READ_ONCE(p->__state) == TASK_INTERRUPTIBLE));
+	return task_pid(p);
 }
 
 /* ---- age, idleness, patience ---- */
@@ -192,7 +195,7 @@ static void fs_clone_stuck__after_rounds_of_patience(struct kunit *test)
 	c->rounds = FS_ASLEEP_MS / FS_WATCH_MS - 1;
 	KUNIT_EXPECT_FALSE(test, fsk_softirq(fs_clone_stuck(c)));
 	c->rounds++;
-	KUNIT_EXPECT_TRUE(test, fsk_wait(fsk_softirq(fs_clone_stuck(c))));
+	KUNIT_EXPECT_TRUE(test, fsk_softirq(fs_clone_stuck(c)));
 	fsk_threads_stop(&t);
 }
 
@@ -213,7 +216,7 @@ static void fs_idle_elsewhere__on_the_listener_or_another_clone(struct kunit *te
 	/* Only the other one: being idle itself is not elsewhere. */
 	b->lastpid = fsk_sleeper(test, &t);
 	fsk_wait_on(b->sock, &e);
-	KUNIT_EXPECT_TRUE(test, fsk_wait(fsk_softirq(fs_idle_elsewhere(a))));
+	KUNIT_EXPECT_TRUE(test, fsk_softirq(fs_idle_elsewhere(a)));
 	KUNIT_EXPECT_FALSE(test, fsk_softirq(fs_idle_elsewhere(b)));
 	remove_wait_queue(&b->sock->wq.wait, &e);
 	b->lastpid = NULL;
