@@ -27,15 +27,26 @@
 /* Read on every SYN, written by the administrator. */
 unsigned int fs_spawn_mode __read_mostly = FS_SPAWN_BIND;
 
+/* What a parameter is to be, 0 to @max; one line in the log tells of anything else. */
+static int fs_param_parse(const char *name, const char *val, unsigned int max, const char *choices,
+			  unsigned int *choice)
+{
+	if (!kstrtouint(val, 0, choice) && *choice <= max)
+		return 0;
+	pr_err_ratelimited("%s=%.16s is out of range: use %s\n", name, strim((char *)val), choices);
+	return -EINVAL;
+}
+
 static int fs_set_spawn_mode(const char *val, const struct kernel_param *kp)
 {
 	unsigned int mode;
+	int err;
 
-	if (kstrtouint(val, 0, &mode) || mode > FS_SPAWN_BIND) {
-		pr_err_ratelimited("enable_listen_spawn=%.16s is out of range: use 0 (off), 1 (workers bound by the application) or 2 (workers bound by Fastsocket)\n",
-				   strim((char *)val));
-		return -EINVAL;
-	}
+	err = fs_param_parse("enable_listen_spawn", val, FS_SPAWN_BIND,
+			     "0 (off), 1 (workers bound by the application) or 2 (workers bound by Fastsocket)",
+			     &mode);
+	if (err)
+		return err;
 	WRITE_ONCE(fs_spawn_mode, mode);
 	return 0;
 }
@@ -53,13 +64,9 @@ MODULE_PARM_DESC(enable_listen_spawn,
 static int fs_set_rfd(const char *val, const struct kernel_param *kp)
 {
 	unsigned int on;
+	int err = fs_param_parse("enable_receive_flow_deliver", val, 1, "0 (off) or 1 (on)", &on);
 
-	if (kstrtouint(val, 0, &on) || on > 1) {
-		pr_err_ratelimited("enable_receive_flow_deliver=%.16s is out of range: use 0 (off) or 1 (on)\n",
-				   strim((char *)val));
-		return -EINVAL;
-	}
-	return fs_rfd_switch(on);
+	return err ?: fs_rfd_switch(on);
 }
 
 static const struct kernel_param_ops fs_rfd_ops = {

@@ -59,44 +59,39 @@ struct fs_net *fs_net(const struct net *net)
 	return net_generic(net, fs_net_id);
 }
 
-static int fs_stats_show(struct seq_file *m, void *v)
+/* A head with @names and a row for each possible CPU, of the @count counters at @counters. */
+static int fs_show_counters(struct seq_file *m, const char * const *names,
+			    const unsigned long __percpu *counters, int count)
 {
-	const struct fs_net *fn = fs_net(seq_file_single_net(m));
 	int cpu, i;
 
 	seq_puts(m, "cpu");
-	for (i = 0; i < FS_NR_STATS; i++)
-		seq_printf(m, " %s", fs_stat_names[i]);
+	for (i = 0; i < count; i++)
+		seq_printf(m, " %s", names[i]);
 	seq_putc(m, '\n');
 	for_each_possible_cpu(cpu) {
-		const struct fs_stats *st = per_cpu_ptr(fn->stats, cpu);
+		const unsigned long *n = per_cpu_ptr(counters, cpu);
 
 		seq_printf(m, "%d", cpu);
-		for (i = 0; i < FS_NR_STATS; i++)
-			seq_printf(m, " %lu", READ_ONCE(st->n[i]));
+		for (i = 0; i < count; i++)
+			seq_printf(m, " %lu", READ_ONCE(n[i]));
 		seq_putc(m, '\n');
 	}
 	return 0;
 }
 
+static int fs_stats_show(struct seq_file *m, void *v)
+{
+	const struct fs_net *fn = fs_net(seq_file_single_net(m));
+
+	return fs_show_counters(m, fs_stat_names, fn->stats->n, FS_NR_STATS);
+}
+
 static int fs_rfd_show(struct seq_file *m, void *v)
 {
 	const struct fs_net *fn = fs_net(seq_file_single_net(m));
-	int cpu, i;
 
-	seq_puts(m, "cpu");
-	for (i = 0; i < FS_NR_RFD; i++)
-		seq_printf(m, " %s", fs_rfd_names[i]);
-	seq_putc(m, '\n');
-	for_each_possible_cpu(cpu) {
-		const struct fs_stats *st = per_cpu_ptr(fn->stats, cpu);
-
-		seq_printf(m, "%d", cpu);
-		for (i = 0; i < FS_NR_RFD; i++)
-			seq_printf(m, " %lu", READ_ONCE(st->rfd[i]));
-		seq_putc(m, '\n');
-	}
-	return 0;
+	return fs_show_counters(m, fs_rfd_names, fn->stats->rfd, FS_NR_RFD);
 }
 
 static struct fs_net *fs_seq_net(struct seq_file *m)
