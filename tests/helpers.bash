@@ -72,12 +72,12 @@ fs_load() { insmod "$FS_KO" "$@" && [ -c /dev/fastsocket ]; }
 # Killed processes close their sockets some time after the kill.
 fs_unload() { wait_until 5 rmmod fastsocket 2>/dev/null || rmmod fastsocket; }
 
-# fs_column NAME: sum over all CPUs of a column of the statistics
+# fs_column NAME [FILE]: sum over all CPUs of a column of the statistics
 fs_column() {
 	awk -v want="$1" '
 		NR == 1 { for (i = 1; i <= NF; i++) if ($i == want) column = i; next }
 		column { sum += $column }
-		END { if (!column) exit 1; print sum + 0 }' "$fs_stats" || fail "no column $1 in $fs_stats"
+		END { if (!column) exit 1; print sum + 0 }' "${2:-$fs_stats}" || fail "no column $1 in ${2:-$fs_stats}"
 }
 
 # fs_columns NAME...: several columns added up
@@ -230,6 +230,15 @@ nginx_stop() {
 	wait_until 5 nginx_gone && return
 	pkill -KILL -x nginx
 	wait_until 5 nginx_gone
+}
+
+# nginx_teardown: of suites in which nginx serves: everything stops and goes, and left no complaint
+nginx_teardown() {
+	touch "$fs_tmp/stop"
+	nginx_stop
+	! fs_loaded || fs_unload
+	fs_klog_clean
+	fs_taint_clean
 }
 
 nginx_logged() { wc -l <"$nginx_log"; }

@@ -7,13 +7,7 @@ load ../helpers
 
 setup() { ! fs_loaded || fs_unload; }
 
-teardown() {
-	touch "$fs_tmp/stop"
-	nginx_stop
-	! fs_loaded || fs_unload
-	fs_klog_clean
-	fs_taint_clean
-}
+teardown() { nginx_teardown; }
 
 url=http://127.0.0.1/
 

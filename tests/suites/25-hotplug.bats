@@ -7,14 +7,10 @@ load ../helpers
 setup() { ! fs_loaded || fs_unload; }
 
 teardown() {
-	touch "$fs_tmp/stop"
 	cpu 1 online
 	cpu 2 online
 	cpu 3 online
-	nginx_stop
-	! fs_loaded || fs_unload
-	fs_klog_clean
-	fs_taint_clean
+	nginx_teardown
 }
 
 in_every_mode() {

@@ -26,12 +26,7 @@ teardown() {
 teardown_file() { fs_unload; }
 
 # column_in NAMESPACE NAME
-column_in() {
-	fs_stats=$BATS_TEST_TMPDIR/stats
-	ip netns exec "$1" cat /proc/net/fsocket_stats >"$fs_stats"
-	fs_column "$2"
-	fs_stats=/proc/net/fsocket_stats
-}
+column_in() { ip netns exec "$1" cat "$fs_stats" | fs_column "$2" -; }
 
 # clients_in NAMESPACE ARGUMENTS OF FSLOAD...
 clients_in() {

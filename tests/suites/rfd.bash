@@ -69,9 +69,4 @@ percent() { awk -v a="$(of "$1")" -v b="$(of ok)" 'BEGIN { printf "%.1f", b ? 10
 none_failed() { equal "connections that failed ($result)" "$(of fail)" 0; }
 
 # sum COLUMN [FILE]
-sum() {
-	awk -v want="$1" '
-		NR == 1 { for (i = 1; i <= NF; i++) if ($i == want) column = i; next }
-		column { sum += $column }
-		END { if (!column) exit 1; print sum + 0 }' "${2:-$rfd}"
-}
+sum() { fs_column "$1" "${2:-$rfd}"; }
