@@ -59,7 +59,7 @@ change() {
 }
 
 @test "build: an endian mismatch, an unused variable, a lock that stays locked" {
-	change fastsocket_stats.c '/^static int fs_stats_show/i static u16 fs_port(__be16 port)\n{\n\treturn port;\n}\n'
+	change fastsocket_stats.c '/^static int fs_show_counters/i static u16 fs_port(__be16 port)\n{\n\treturn port;\n}\n'
 	change fastsocket_stats.c 's/(.*seq_puts\(m, "cpu"\);)/\1\n\tseq_printf(m, "%u", fs_port(htons(1)));/'
 	change fastsocket_sys.c '/^void fs_sys_init/,/^\{/s/^\{/{\n\tint nobody;\n/'
 	change listen_worker.c '/^bool fs_pid_alive/,/^\}/s/.*rcu_read_unlock.*/\tif (!alive)\n\t\trcu_read_unlock();/'
