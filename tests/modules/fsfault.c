@@ -114,7 +114,11 @@ static struct fsf_site *fsf_find(const char *kind, const char *ours, u32 hash)
 	return s;
 }
 
-/* Note a call; return: whether it is to fail. Any context but NMI. */
+/*
+ * Note a call; return: whether it is to fail. Any context but a true NMI: a probe that is
+ * a breakpoint looks like one to lockdep, and may only try locks. Nobody who holds the
+ * lock comes here.
+ */
 static bool fsf_note(const char *kind, unsigned long ours, unsigned long inner, u32 hash)
 {
 	char name[FSF_NAME], in[FSF_NAME];
@@ -124,7 +128,8 @@ static bool fsf_note(const char *kind, unsigned long ours, unsigned long inner, 
 
 	fsf_symbol(name, ours);
 	fsf_symbol(in, inner);
-	raw_spin_lock_irqsave(&fsf_lock, flags);
+	while (!raw_spin_trylock_irqsave(&fsf_lock, flags))
+		cpu_relax();
 	s = fsf_find(kind, name, hash);
 	if (s) {
 		strscpy(s->inner, in, FSF_NAME);
@@ -244,6 +249,7 @@ static struct fsf_call fsf_calls[] = {
 	{ .kp.symbol_name = "sock_create_kern", .ret = -ENOMEM },
 	{ .kp.symbol_name = "__sock_create", .ret = -ENOMEM },
 	{ .kp.symbol_name = "set_cpus_allowed_ptr", .ret = -EINVAL },
+	{ .kp.symbol_name = "register_ftrace_function", .ret = -EBUSY },
 };
 
 static int fsf_module_event(struct notifier_block *nb, unsigned long event, void *data)

@@ -65,6 +65,28 @@ nothing_is_left() {
 	equal "lines in the log" "$(fs_klog | grep -c 'is not in this kernel, the ioctl that needs it is off')" 5
 }
 
+@test "faults: when ftrace refuses, Receive Flow Deliver alone stays off with a line, and can be tried again" {
+	local switch=/sys/module/fastsocket/parameters/enable_receive_flow_deliver refused=0 before
+	local traced=/sys/kernel/tracing/enabled_functions
+	fs_load
+	before=$(wc -l <$traced)
+	echo calls >$faults/mode
+	while ! echo 1 2>/dev/null >$switch; do
+		refused=$((refused + 1))
+		equal "the parameter" "$(<$switch)" 0
+		equal "hooked functions" "$(wc -l <$traced)" "$before"
+		"$FS_BIN/faulty" rounds 1
+		at_most "refusals" $refused 5
+	done
+	echo off >$faults/mode
+	# a function that cannot be found, and ftrace itself
+	equal "refusals" $refused 2
+	equal "lines in the log" "$(fs_klog | grep -c 'Receive Flow Deliver stays off: ')" 2
+	equal "the parameter" "$(<$switch)" 1
+	at_least "hooked functions" "$(wc -l <$traced)" $((before + 3))
+	"$FS_BIN/faulty" rounds 1
+}
+
 @test "faults: a network namespace for which we have no memory is not made, and the next one is" {
 	local tries=0 refused=0
 	fs_load

@@ -8,6 +8,8 @@ load servers
 
 setup() {
 	usual_setup
+	# A port taken over from TIME_WAIT brings its timestamp along, and the SYN another window.
+	sysctl -qw net.ipv4.tcp_tw_reuse=0
 	port p
 }
 
