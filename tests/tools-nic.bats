@@ -15,8 +15,6 @@ setup() {
 	cpus 8
 	range 32768 60999
 	listeners
-	# The original's encoding, whose rules are easier to read; "the code one bit higher" has the module's.
-	put 0 "$root/sys/module/fastsocket/parameters/rfd_shift"
 }
 
 fail() {
@@ -509,17 +507,17 @@ says_not() {
 
 # ---- Receive Flow Deliver ----
 
-# deliver SHIFT CODES [PORT...]: lets every port go through the rules of both families. Those that are caught have to be
+# deliver CODES [PORT...]: lets every port go through the rules of both families. Those that are caught have to be
 # of the range, without these PORTs, and go to the queue of their CPU, queue and CPU having the same number. Sets caught.
 deliver() {
-	local family shift=$1 codes=$2 first last not
-	shift 2
+	local family codes=$1 first last not
+	shift
 	not=$*
 	read -r first last <"$root/proc/sys/net/ipv4/ip_local_port_range"
 	for family in tcp4 tcp6; do
 		mapfile -t r < <(awk -v f=$family '$2 == f { print $3, $4, $5 }' "$root/ethtool/eth0/rules")
 		caught[${#caught[@]}]=$(perl -e '
-			my ($shift, $codes, $first, $last, $not, @rules) = @ARGV;
+			my ($codes, $first, $last, $not, @rules) = @ARGV;
 			my %not = map { $_ => 1 } split / /, $not;
 			my $caught = 0;
 			for my $port (0 .. 65535) {
@@ -534,9 +532,9 @@ deliver() {
 				die "port $port goes to queues @to\n" if @to > 1;
 				die "port $port is not of the range\n" if $port < $first || $port > $last;
 				die "port $port is not to be caught\n" if $not{$port};
-				die "port $port goes to queue @to\n" if $to[0] != ($port >> $shift & $codes - 1);
+				die "port $port goes to queue @to\n" if $to[0] != ($port >> 1 & $codes - 1);
 			}
-			print "$caught\n"' "$shift" "$codes" "$first" "$last" "$not" "${r[@]}") || return
+			print "$caught\n"' "$codes" "$first" "$last" "$not" "${r[@]}") || return
 	done
 }
 
@@ -545,8 +543,8 @@ deliver() {
 	plan 0 --apply
 	equal "changes" "$(cat "$root/log")" ""
 	plan 1 --rfd
-	says "ethtool -K eth0 ntuple on" "ethtool -N eth0 flow-type tcp4 dst-port 32771 m 0x3ff8 action 3" \
-		"ethtool -N eth0 flow-type tcp6 dst-port 60999 m 0x0 action 7"
+	says "ethtool -K eth0 ntuple on" "ethtool -N eth0 flow-type tcp4 dst-port 32774 m 0x3ff1 action 3" \
+		"ethtool -N eth0 flow-type tcp6 dst-port 60942 m 0x31 action 7"
 	put 1 "$root/sys/module/fastsocket/parameters/enable_receive_flow_deliver"
 	plan 1
 	says "ethtool -K eth0 ntuple on"
@@ -556,20 +554,11 @@ deliver() {
 	local caught=()
 	nic eth0 8 8
 	plan 0 --apply --rfd
-	deliver 0 8
-	equal "ports" "${caught[*]}" "28232 28232"
-	equal "rules" "$(wc -l <"$root/ethtool/eth0/rules")" $((7 * 8 * 2))
+	deliver 8
+	equal "ports" "${caught[*]}" "28224 28224"
+	equal "rules" "$(wc -l <"$root/ethtool/eth0/rules")" $((6 * 8 * 2))
 	plan 0 --rfd
 	plan 0
-}
-
-@test "rules: the code one bit higher" {
-	local caught=()
-	rm "$root/sys/module/fastsocket/parameters/rfd_shift"
-	nic eth0 8 8
-	plan 0 --apply --rfd
-	deliver 1 8
-	equal "ports" "${caught[*]}" "28224 28224"
 }
 
 @test "rules: a range that is no block at either end, queues elsewhere than their number says" {
@@ -578,12 +567,12 @@ deliver() {
 	cpus 2
 	nic eth0 8 2
 	plan 0 --apply --rfd
-	deliver 0 2
-	equal "ports" "${caught[*]}" "3978 3978"
+	deliver 2
+	equal "ports" "${caught[*]}" "3976 3976"
 	plan 0 --undo --apply
 	echo 1 >"$root/proc/irq/40/smp_affinity_list"
 	plan 1 --rfd
-	says "dst-port 2049 m 0x7fe action 0"
+	says "dst-port 2050 m 0x7fd action 0"
 }
 
 @test "rules: CPUs that may come have a code too, and no rule while they are not there" {
@@ -592,7 +581,7 @@ deliver() {
 	put 0-5 "$root/sys/devices/system/cpu/online"
 	nic eth0 8 6
 	plan 0 --apply --rfd
-	deliver 0 16
+	deliver 16
 	equal "ports" "${caught[*]}" "$((6 * 28224 / 16)) $((6 * 28224 / 16))"
 }
 
@@ -603,8 +592,8 @@ deliver() {
 	cpus 2
 	nic eth0 8 2
 	plan 0 --apply --rfd
-	deliver 0 2 40000 40001 60000 33000 {50000..50020}
-	equal "ports" "${caught[0]}" $((28232 - 2 - 2 - 2 - 22))
+	deliver 2 40000 40001 60000 33000 {50000..50020}
+	equal "ports" "${caught[0]}" $((28232 - 4 - 4 - 4 - 24))
 }
 
 @test "rules: a listener that comes later: what catches it goes, others' rules stay" {
@@ -619,7 +608,7 @@ deliver() {
 	grep -q '^7 tcp4 8080' "$root/ethtool/eth0/rules"
 	grep -q '^8 tcp4 45000' "$root/ethtool/eth0/rules"
 	sed -i '/^[78] /d' "$root/ethtool/eth0/rules"
-	deliver 0 2 45000
+	deliver 2 45000
 }
 
 @test "rules: at most as many as asked for, the largest blocks first" {
@@ -627,7 +616,7 @@ deliver() {
 	nic eth0 8 8
 	plan 0 --apply --rfd --rules 40
 	equal "rules" "$(wc -l <"$root/ethtool/eth0/rules")" 32
-	deliver 0 8
+	deliver 8
 	equal "ports" "${caught[0]}" $((16384 + 8192))
 	says "cover 87 %" "32768 65535"
 }
@@ -645,8 +634,8 @@ deliver() {
 	put 6 "$root/proc/irq/43/effective_affinity_list"
 	plan 1 --apply --rfd --rules 14
 	says "refused: Input/output error"
-	grep -q '^[0-9]* tcp4 32774 0x3ff8 3 *$' "$root/ethtool/eth0/rules"
-	run ! grep -q ' tcp4 32771 ' "$root/ethtool/eth0/rules"
+	grep -q '^[0-9]* tcp4 32780 0x3ff1 3 *$' "$root/ethtool/eth0/rules"
+	run ! grep -q ' tcp4 32774 ' "$root/ethtool/eth0/rules"
 	plan 0 --rules 14
 	says "cannot: echo 3 >$root/proc/irq/43/"
 }
@@ -668,7 +657,7 @@ deliver() {
 	plan 1 --apply --rfd
 	says "net.ipv4.ip_local_port_range = 32768 65535"
 	caught=()
-	deliver 0 2
+	deliver 2
 	equal "ports" "${caught[*]}" "16384 16384"
 	plan 0
 	plan 0 --undo --apply
@@ -679,7 +668,7 @@ deliver() {
 	says "No space left on device"
 	equal "rules" "$(wc -l <"$root/ethtool/eth0/rules")" 5
 	caught=()
-	deliver 0 2
+	deliver 2
 	plan 0
 	plan 0 --undo --apply
 

@@ -57,9 +57,11 @@ same_mask()
 	[[ ${a,,} = "${b,,}" ]]
 }
 
+# Where in a port its CPU's code is: CPU = (port >> rfd_shift) & (rfd_codes - 1), as the module has it.
+readonly rfd_shift=1
+
 # How many codes RFD has for CPUs: as many as CPUs may ever come, rounded up to a power of two, so
-# that no CPU's coming or going changes what a port means. And where in the port the code is:
-# CPU = (port >> rfd_shift) & (rfd_codes - 1). This is the one place that knows.
+# that no CPU's coming or going changes what a port means.
 rfd_encoding()
 {
 	local possible
@@ -68,8 +70,6 @@ rfd_encoding()
 	possible=$(expand "${line:-0}")
 	rfd_codes=1
 	while ((rfd_codes <= ${possible##* })); do ((rfd_codes *= 2)); done
-	rfd_shift=1
-	! first_line "$root/sys/module/fastsocket/parameters/rfd_shift" || rfd_shift=$line
 }
 
 # Does the module steer? Without the parameter it cannot.
