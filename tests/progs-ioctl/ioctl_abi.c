@@ -671,6 +671,42 @@ static int addrform_refused(void)
 	return 0;
 }
 
+/* What is accepted from a clone is the kernel's: its operations may be changed. */
+static int accept_and_change(void *arg)
+{
+	int l = *(int *)arg, v4 = AF_INET, conn, client;
+	long local = stats_column("local");
+
+	CHECK(!fs_spawn(l, -1));
+	for (int i = 0; i < 2; i++) {
+		client = connect_to(AF_INET, port_of(l));
+		CHECK(client >= 0);
+		conn = accept(l, NULL, NULL);
+		CHECK(conn >= 0);
+		if (i) {
+			CHECK(!setsockopt(conn, SOL_TCP, TCP_ULP, "tls", 4));
+		} else {
+			CHECK(!setsockopt(conn, SOL_IPV6, IPV6_ADDRFORM, &v4, sizeof(v4)));
+			CHECK(get_int(conn, SOL_SOCKET, SO_DOMAIN) == AF_INET);
+		}
+		close(client);
+		close(conn);
+	}
+	CHECK(stats_column("local") == local + 2);
+	return 0;
+}
+
+static int accepted_are_stock(void)
+{
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT };
+	int l = socket(AF_INET6, SOCK_STREAM, 0);
+
+	CHECK(l >= 0 && !bind(l, (void *)&any, sizeof(any)) && !fs_listen(l, 8));
+	CHECK(!in_child(accept_and_change, &l));
+	close(l);
+	return 0;
+}
+
 /*
  * setsockopt() that has entered the kernel and waits there for its value: a page
  * that is not there, until late_finish() puts it there.
@@ -1262,7 +1298,7 @@ static const struct {
 	CASE(accept_returns_peer), CASE(accept_flags),
 	CASE(accept_fails_as_native), CASE(accept_bad_address), CASE(accept_blocks),
 	CASE(close_closes),
-	CASE(shutdown_as_native), CASE(shutdown_reopens), CASE(addrform_refused),
+	CASE(shutdown_as_native), CASE(shutdown_reopens), CASE(addrform_refused), CASE(accepted_are_stock),
 	CASE(late_options_refused),
 	CASE(spawn_binds), CASE(spawn_any_spreads), CASE(spawn_respects_affinity),
 	CASE(spawn_impossible_cpu), CASE(spawn_offline_cpu), CASE(spawn_attaches),

@@ -99,6 +99,10 @@ both() {
 	both addrform_refused
 }
 
+@test "an accepted connection takes kTLS, and becomes an IPv4 socket, as natively" {
+	both accepted_are_stock
+}
+
 @test "a setsockopt() that was under way when the listener was attached cannot take it away later" {
 	both late_options_refused
 }
