@@ -50,11 +50,12 @@ static struct {
 	bool attach, reuseport;
 } cfg = { .rounds = 200, .port = 9300, .conns = 1 };
 
-/* what one side of a load counts; each has one writer */
+/* what one side of a load counts, and of the last failure where, why and after how long; each has one writer */
 struct tally {
 	unsigned long sent, answered, failed;
 	unsigned long accepted, replied;
-	int error;
+	char where[16];
+	int error, ms;
 } __attribute__((aligned(64)));
 
 static struct shared {
@@ -218,6 +219,13 @@ static bool readable(int fd, int ms)
 	return n > 0;
 }
 
+static void failed(struct tally *t, const char *where, double begin)
+{
+	snprintf(t->where, sizeof(t->where), "%s", where);
+	t->error = errno;
+	t->ms = now_ms() - begin;
+}
+
 /* the whole message; false: it ended before */
 static bool get(int fd, void *buf, size_t len)
 {
@@ -248,15 +256,21 @@ static void ask(struct tally *t, const struct sockaddr_storage *to, socklen_t le
 {
 	struct fs_request req = { .magic = "FSrq", .seq = ++t->sent };
 	struct fs_reply reply = { 0 };
+	double begin = now_ms();
 	int fd = connected(to, len);
+	const char *where = NULL;
 
-	errno = 0;
-	if (fd >= 0 && put(fd, &req, sizeof(req)) && get(fd, &reply, sizeof(reply)) &&
-	    reply.seq == req.seq) {
-		t->answered++;
-	} else {
+	if (fd < 0)
+		where = "connect";
+	else if (!put(fd, &req, sizeof(req)))
+		where = "send";
+	else if (!get(fd, &reply, sizeof(reply)) || reply.seq != req.seq)
+		where = "recv";
+	if (where) {
+		failed(t, where, begin);
 		t->failed++;
-		t->error = errno;
+	} else {
+		t->answered++;
 	}
 	if (fd >= 0)
 		close(fd);
@@ -266,14 +280,19 @@ static void answer(struct tally *t, int fd)
 {
 	struct fs_request req;
 	struct fs_reply reply = { 0 };
+	double begin = now_ms();
 
 	t->accepted++;
 	if (get(fd, &req, sizeof(req))) {
 		reply.seq = req.seq;
 		/* first: with the reply we may be killed */
 		t->replied++;
-		if (!put(fd, &reply, sizeof(reply)))
+		if (!put(fd, &reply, sizeof(reply))) {
+			failed(t, "send", begin);
 			t->replied--;
+		}
+	} else {
+		failed(t, "recv", begin);
 	}
 	close(fd);
 }
@@ -564,10 +583,20 @@ static struct tally sum(const struct tally *t, int n)
 		s.failed += t->failed;
 		s.accepted += t->accepted;
 		s.replied += t->replied;
-		if (t->error)
+		if (t->where[0]) {
+			memcpy(s.where, t->where, sizeof(s.where));
 			s.error = t->error;
+			s.ms = t->ms;
+		}
 	}
 	return s;
+}
+
+static void show_failure(const char *name, const char *side, const struct tally *t)
+{
+	if (t->where[0])
+		printf("%s_%s=%s,%s,%dms ", name, side, t->where,
+		       t->error ? strerrorname_np(t->error) : "0", t->ms);
 }
 
 /* every connection of a load counted at both ends */
@@ -576,8 +605,8 @@ static bool add_up(const char *name, const struct tally *c, const struct tally *
 	printf("%s_sent=%lu %s_answered=%lu %s_failed=%lu %s_accepted=%lu %s_replied=%lu ",
 	       name, c->sent, name, c->answered, name, c->failed, name, s->accepted,
 	       name, s->replied);
-	if (c->error)
-		printf("%s_error=%s ", name, strerrorname_np(c->error));
+	show_failure(name, "client", c);
+	show_failure(name, "server", s);
 	return c->sent && c->sent == c->answered && c->sent == s->accepted &&
 	       c->sent == s->replied;
 }
