@@ -366,7 +366,10 @@ static void fs_clones_start(struct fs_listener *ls)
 	}
 }
 
-/* The listener listens no more: reset what is pending in the clones. Holds ls->lock. */
+/*
+ * The listener listens no more: reset what is pending in the clones. Holds ls->lock.
+ * Who waits was woken by the listener's callbacks, with its state changed before.
+ */
 static void fs_clones_stop(struct fs_listener *ls)
 {
 	struct fs_clone *c;
@@ -375,7 +378,6 @@ static void fs_clones_stop(struct fs_listener *ls)
 		fs_clone_unpublish(c);
 		if (!c->stopped)
 			fs_clone_stop(c);
-		wake_up_interruptible_all(&c->sock->wq.wait);
 	}
 }
 
