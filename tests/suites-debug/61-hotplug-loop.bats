@@ -3,9 +3,14 @@
 # on demand: a CPU that goes or comes takes seconds on an emulated debug kernel, a test ten minutes
 # CPUs go and come in random order while servers serve. CPU 0 cannot go on this
 # architecture.
+# vm: -t 7200
 # shellcheck disable=SC2154 # set by helpers.bash
 load ../helpers
 load storms
+
+# Twice that where machines share few CPUs.
+# shellcheck disable=SC2034 # bats reads it
+BATS_TEST_TIMEOUT=1800
 
 : "${FS_HOTPLUGS:=24}"
 : "${FS_SEED:=$RANDOM}"
