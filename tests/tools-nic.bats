@@ -711,7 +711,7 @@ deliver() {
 			plan 1 --rfd --rules 4
 			says "irq/41/smp_affinity_list" "tx-1/xps_cpus"
 			[ $option = -l ] || says "cannot: "
-			[ $option = -k ] || [ $option = -n ] || says "dst-port 32769"
+			[ $option = -k ] || [ $option = -n ] || says "dst-port 32770"
 			plan 0 --apply --rfd --rules 4
 			equal "interrupts, $option $how" "$(affinities)" "0 1"
 			plan 0 --undo --apply
