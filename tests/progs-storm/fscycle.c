@@ -64,7 +64,7 @@ static struct shared {
 	sem_t go[CLIENTS], done;
 	struct sockaddr_storage to;
 	socklen_t to_len;
-	bool stop;
+	bool stop, stop_serving;
 } *shm;
 
 static void *image;
@@ -323,10 +323,9 @@ static pid_t child(void)
 
 static void native_work(struct tally *t, int lfd)
 {
-	while (!__atomic_load_n(&shm->stop, __ATOMIC_RELAXED))
+	while (!__atomic_load_n(&shm->stop_serving, __ATOMIC_RELAXED))
 		if (readable(lfd, 100))
 			answer_all(t, lfd);
-	/* clients have ended before */
 	_exit(0);
 }
 
@@ -368,6 +367,8 @@ static void natives_stop(void)
 	__atomic_store_n(&shm->stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < NATIVES; i++)
 		waitpid(native_pid[i], NULL, 0);
+	/* Not before: what clients have begun is answered. */
+	__atomic_store_n(&shm->stop_serving, true, __ATOMIC_RELAXED);
 	for (i = 0; i < WORKERS; i++)
 		waitpid(native_worker_pid[i], NULL, 0);
 }
