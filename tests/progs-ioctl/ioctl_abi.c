@@ -671,6 +671,58 @@ static int addrform_refused(void)
 	return 0;
 }
 
+/* A worker that waits when somebody else ends the listener; SIGALRM: nobody has woken it. */
+struct waiting {
+	int fd;
+	bool attach, poll;
+};
+
+static int wait_for_the_end(void *arg)
+{
+	struct waiting *w = arg;
+	struct pollfd p = { .fd = w->fd, .events = POLLIN };
+
+	CHECK(!w->attach || !fs_spawn(w->fd, -1));
+	alarm(10);
+	if (w->poll)
+		CHECK(poll(&p, 1, -1) == 1 && p.revents & POLLHUP, ": events %#x", p.revents);
+	else
+		CHECK_FAILS(accept(w->fd, NULL, NULL), EINVAL);
+	return 0;
+}
+
+static int killed_by_ss(int family, bool attach)
+{
+	int l = bound_socket(family, 0), status;
+	char command[80];
+	pid_t pid[2];
+
+	CHECK(l >= 0 && !(attach ? fs_listen(l, 8) : listen(l, 8)));
+	for (int i = 0; i < 2; i++) {
+		struct waiting w = { .fd = l, .attach = attach, .poll = i };
+
+		pid[i] = fork();
+		if (!pid[i])
+			_exit(wait_for_the_end(&w));
+	}
+	usleep(500000);
+	snprintf(command, sizeof(command), "ss -K state listening sport = :%u", port_of(l));
+	CHECK(!system(command));
+	for (int i = 0; i < 2; i++)
+		CHECK(waitpid(pid[i], &status, 0) == pid[i] && !status, ": %s, attached %d: %#x",
+		      i ? "poll" : "accept", attach, status);
+	close(l);
+	return 0;
+}
+
+static int killed_wakes(void)
+{
+	for (int attach = 0; attach < 2; attach++)
+		for_each_family(family)
+			CHECK(!killed_by_ss(family, attach));
+	return 0;
+}
+
 /* What is accepted from a clone is the kernel's: its operations may be changed. */
 static int accept_and_change(void *arg)
 {
@@ -1299,7 +1351,7 @@ static const struct {
 	CASE(accept_fails_as_native), CASE(accept_bad_address), CASE(accept_blocks),
 	CASE(close_closes),
 	CASE(shutdown_as_native), CASE(shutdown_reopens), CASE(addrform_refused),
-	CASE(accepted_are_stock), CASE(late_options_refused),
+	CASE(killed_wakes), CASE(accepted_are_stock), CASE(late_options_refused),
 	CASE(spawn_binds), CASE(spawn_any_spreads), CASE(spawn_respects_affinity),
 	CASE(spawn_impossible_cpu), CASE(spawn_offline_cpu), CASE(spawn_attaches),
 	CASE(spawn_needs_listener), CASE(spawn_in_mode1), CASE(spawn_in_mode0),

@@ -99,6 +99,10 @@ both() {
 	both addrform_refused
 }
 
+@test "workers that wait when 'ss -K' ends their listener wake up, as natively" {
+	both killed_wakes
+}
+
 @test "an accepted connection takes kTLS, and becomes an IPv4 socket, as natively" {
 	both accepted_are_stock
 }
