@@ -677,9 +677,8 @@ struct waiting {
 	bool attach, poll;
 };
 
-static int wait_for_the_end(void *arg)
+static int wait_for_the_end(const struct waiting *w)
 {
-	struct waiting *w = arg;
 	struct pollfd p = { .fd = w->fd, .events = POLLIN };
 
 	CHECK(!w->attach || !fs_spawn(w->fd, -1));

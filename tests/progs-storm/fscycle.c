@@ -256,10 +256,13 @@ static void ask(struct tally *t, const struct sockaddr_storage *to, socklen_t le
 {
 	struct fs_request req = { .magic = "FSrq", .seq = ++t->sent };
 	struct fs_reply reply = { 0 };
-	double begin = now_ms();
-	int fd = connected(to, len);
 	const char *where = NULL;
+	double begin = now_ms();
+	int fd;
 
+	/* time that runs out, and an end without an error, set none */
+	errno = 0;
+	fd = connected(to, len);
 	if (fd < 0)
 		where = "connect";
 	else if (!put(fd, &req, sizeof(req)))
@@ -283,6 +286,7 @@ static void answer(struct tally *t, int fd)
 	double begin = now_ms();
 
 	t->accepted++;
+	errno = 0;
 	if (get(fd, &req, sizeof(req))) {
 		reply.seq = req.seq;
 		/* first: with the reply we may be killed */
