@@ -6,7 +6,8 @@
  * fs_kernel.h says which ones do; compat.h is their only reader. Probes ask for
  * what is used and nothing else; version numbers do not tell, because stable
  * series and distributions take over changes. (Arguments are variables: a literal 0
- * would also do for a pointer.)
+ * would also do for a pointer. A function that may not be there is in one probe
+ * only: the compiler complains of an undeclared name once.)
  *
  * "need A B: what" ends the build with that text unless A or B compiles. So what
  * the module takes for granted is asked for, too, where it is likely to change.
