@@ -48,8 +48,10 @@ style:
 	tests/style $(G)
 
 # The stock lane's kernels, NAME or NAME:SUITE,SUITE...; tests/kernel/stock tells which names there are.
-KERNELS ?= 6.1
+# One test by its name runs on the first only, if nothing is said.
+KERNELS ?= 6.1 6.12 7.x:10,31,70
 RUN = tests/run $(addprefix -k ,$(KERNELS))
+ONE = tests/run $(addprefix -k ,$(if $(filter file,$(origin KERNELS)),$(firstword $(KERNELS)),$(KERNELS)))
 
 check:
 	$(RUN)
@@ -74,7 +76,7 @@ check-mutants:
 # T= a suite, its number, or part of a test's name; L= the lane
 check-one:
 	@test -n "$(T)" || { echo 'make check-one T=suite or name [L=stock|debug|kcsan]' >&2; exit 2; }
-	$(RUN) -l $(or $(L),stock) $(if $(wildcard tests/suites*/$(T)*.bats)$(filter kunit host harness,$(T)),"$(T)",-f "$(T)")
+	$(ONE) -l $(or $(L),stock) $(if $(wildcard tests/suites*/$(T)*.bats)$(filter kunit host harness,$(T)),"$(T)",-f "$(T)")
 
 demo:
 	tests/demo
@@ -84,8 +86,8 @@ help:
 	@echo 'make modules_install  install the module for that kernel'
 	@echo 'make demo             see what it does: nginx in a virtual machine, without and with it'
 	@echo 'make check            all tests (installs what it needs, boots kernels in QEMU)'
-	@echo 'make check-stock      the part of it on the distribution'"'"'s kernel'
-	@echo '                      both: KERNELS="6.1 6.12 7.x:10,20", several kernels, or some suites on one'
+	@echo 'make check-stock      the part of it on the distributions'"'"' kernels'
+	@echo '                      both: KERNELS="6.12 7.x:10,20", other kernels, or some suites on one'
 	@echo 'make check-debug      the part on a kernel with debugging, which it builds'
 	@echo 'make check-kcsan      not in check: a kernel that finds data races'
 	@echo 'make check-mutants    not in check: breaks the module in many places and sees that the tests notice'
