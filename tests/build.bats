@@ -18,8 +18,8 @@ setup() {
 without() {
 	local name
 	for name; do
-		sed -i -E "/^static void have_$name\(/,/^\}/s/^\}/\tfs_no_$name();\n}/" include/compat/probes.c
-		grep -A30 "^static void have_$name(" include/compat/probes.c | grep -q "fs_no_$name()"
+		sed -i -E "/^static void have_$name\(/,/^\}/s/^\}/\tfs_missing_$name();\n}/" include/compat/probes.c
+		grep -A30 "^static void have_$name(" include/compat/probes.c | grep -q "fs_missing_$name()"
 	done
 }
 
@@ -64,7 +64,7 @@ says() {
 @test "build: for another kernel, or after such a failure, everything is asked again" {
 	without HASH_CONNECT
 	says "Linux $kver is not supported"
-	sed -i '/fs_no_/d' include/compat/probes.c
+	sed -i '/fs_missing_/d' include/compat/probes.c
 	make "KVER=$kver" modules
 	[ -e fastsocket.ko ]
 	[ "$(PATH=$PATH:/usr/sbin modinfo -F vermagic fastsocket.ko | cut -d' ' -f1)" = "$kver" ]

@@ -158,7 +158,7 @@ in_every_mode_but_local() {
 reload() {
 	nginx_configure "$log_pids"
 	nginx_start "$1"
-	http_load_start 127.0.0.1 80 4
+	http_load_start 127.0.0.1 80 2
 	for _ in 1 2 3; do
 		old=$(nginx_workers | xargs)
 		kill -HUP "$(nginx_master)"
@@ -219,7 +219,7 @@ killing() {
 	local victims=() pid
 	nginx_configure "$log_pids"
 	nginx_start "$1"
-	http_load_start 127.0.0.1 80 8
+	http_load_start 127.0.0.1 80 4
 	for _ in 1 2 3 4; do
 		pid=$(nginx_workers | head -n 1)
 		kill -KILL "$pid"
@@ -298,7 +298,7 @@ upgrade() {
 	nginx_configure
 	nginx_start "$1"
 	old=$(nginx_master)
-	http_load_start 127.0.0.1 80 4
+	http_load_start 127.0.0.1 80 2
 	kill -USR2 "$old"
 	wait_until 20 upgraded || fail "no new nginx"
 	kill -WINCH "$old"

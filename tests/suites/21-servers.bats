@@ -113,7 +113,7 @@ haproxy_reload() {
 	nginx_configure
 	nginx_start "$1"
 	haproxy_start "$1"
-	http_load_start 127.0.0.1 8088 3
+	http_load_start 127.0.0.1 8088 2
 	for _ in 1 2 3; do
 		old=$(cat /run/haproxy.pid)
 		fs_start "$1" haproxy -D -p /run/haproxy.pid -f "$fs_tmp/haproxy.cfg" -x /run/haproxy.sock -sf "$old"
