@@ -284,30 +284,116 @@ haproxy_configure() {
 	CFG
 }
 
-# proxied native|on: locality of haproxy's connections to its backends, in $share
+# proxied WORDS LOAD COMMAND...: locality of a proxy's connections to its backends, in $share
 proxied() {
-	local file=$fs_tmp/connwatch
+	local what=$1 load=$2 file=$fs_tmp/connwatch seen pid
+	shift 2
 	rm -f "$file"
-	CONNWATCH_FILE=$file LD_PRELOAD=$FS_BIN/connwatch.so haproxy -db -f "$fs_tmp/haproxy.cfg" 3>&- </dev/null &
-	local pid=$!
+	CONNWATCH_FILE=$file LD_PRELOAD=$FS_BIN/connwatch.so "$@" 3>&- </dev/null &
+	pid=$!
 	wait_until 10 sh -c 'ss -Hltn | grep -q :8100'
-	active -a 127.0.0.1 -p 8100 -c 0-3 -n 60
-	none_failed
+	$load
 	kill $pid
 	wait $pid || true
-	# shellcheck disable=SC2046
-	set -- "$1" $(od -An -t u8 "$file")
-	at_least "connections that were seen" "$2" 230
-	share=$(awk -v a="$3" -v b="$2" 'BEGIN { printf "%.1f", 100 * a / b }')
-	say "haproxy, $1: $share % of $2 backend connections are handled on the CPU that opened them"
+	read -ra seen < <(od -An -t u8 "$file")
+	at_least "connections that were seen" "${seen[0]}" 230
+	share=$(awk -v a="${seen[1]}" -v b="${seen[0]}" 'BEGIN { printf "%.1f", 100 * a / b }')
+	say "$what: $share % of ${seen[0]} backend connections are handled on the CPU that opened them"
+}
+
+haproxy_load() {
+	active -a 127.0.0.1 -p 8100 -c 0-3 -n 60
+	none_failed
 }
 
 @test "rfd: HAProxy as a proxy: backend connections are handled on their CPU" {
 	haproxy_configure
 	fs_load
-	proxied native
+	proxied "haproxy, native" haproxy_load haproxy -db -f "$fs_tmp/haproxy.cfg"
 	at_most "native locality" "$share" 60
 	echo 1 >$rfd_param
-	proxied on
+	proxied "haproxy" haproxy_load haproxy -db -f "$fs_tmp/haproxy.cfg"
 	at_least locality "$share" 99
+}
+
+# A file of 4 MB and one of nothing much, over HTTP, from the other namespace
+web_server() {
+	[ -d /run/www ] || { mkdir /run/www && head -c 4000000 /dev/urandom >/run/www/big && echo hello >/run/www/index.html; }
+	ip netns exec far busybox httpd -f -p 8005 -h /run/www 3>&- </dev/null &
+	wait_until 10 sh -c 'ip netns exec far ss -Hltn | grep -q :8005'
+}
+
+web_server_end() { pkill -f 'busybox httpd' || true; }
+
+nginx_load() {
+	http_load 127.0.0.1 8100 60 2
+	all_answered
+}
+
+@test "rfd: nginx as a proxy: backend connections are handled on their CPU" {
+	web_server
+	mkdir -p /var/log/nginx
+	nginx_configure "$(nginx_server "server { listen 127.0.0.1:8100; location / { proxy_pass http://$far:8005; } }")"
+	fs_load
+	proxied "nginx, native" nginx_load /usr/sbin/nginx -c "$nginx_conf" -g 'daemon off;'
+	at_most "native locality" "$share" 60
+	echo 1 >$rfd_param
+	proxied "nginx" nginx_load /usr/sbin/nginx -c "$nginx_conf" -g 'daemon off;'
+	web_server_end
+	at_least locality "$share" 99
+}
+
+@test "rfd: in a VRF ports name their CPU and replies are handled there" {
+	fs_load enable_receive_flow_deliver=1
+	ip link add red type vrf table 10
+	ip link set red up
+	ip link set near master red
+	active -c 0-3 -n 50 -i red
+	ip link del red
+	# leaving a VRF costs an interface its IPv6 addresses
+	ip addr replace fd09::1/64 dev near nodad
+	none_failed
+	equal "ports that name their CPU" "$(of named)" 200
+	at_least locality "$(percent local)" 99
+}
+
+out_of_order() { awk '$1 == "TcpExt:" && !n { for (i = 2; i <= NF; i++) if ($i == "TCPOFOQueue") n = i; next } $1 == "TcpExt:" { print $n }' /proc/net/netstat; }
+
+@test "rfd: large transfers, with segments that GRO joins, arrive whole and in order" {
+	local c before pids=()
+	web_server
+	fs_load enable_receive_flow_deliver=1
+	ethtool -K near gro on
+	ip netns exec far ethtool -K far0 tso off gso off
+	before=$(out_of_order)
+	for c in 0 1 2 3; do
+		taskset -c $c curl -sS "http://$far:8005/big" -o "$BATS_TEST_TMPDIR/big.$c" 3>&- </dev/null &
+		pids+=($!)
+	done
+	for c in "${pids[@]}"; do wait "$c"; done
+	ip netns exec far ethtool -K far0 tso on gso on
+	ethtool -K near gro off
+	web_server_end
+	for c in 0 1 2 3; do cmp "$BATS_TEST_TMPDIR/big.$c" /run/www/big; done
+	equal "ports that name their CPU" "$(sum port)" 4
+	say "steered $(sum steered), on their CPU at once $(sum here), out of order $(($(out_of_order) - before))"
+	at_least "packets steered" "$(sum steered)" 100
+	equal "segments out of order" $(($(out_of_order) - before)) 0
+}
+
+# Only the inner packets of a tunnel are of a connection that we know.
+@test "rfd: through a tunnel connections succeed, and are local behind it" {
+	fs_load enable_receive_flow_deliver=1
+	ip link add tun type gretap local 10.9.0.1 remote "$far"
+	ip -n far link add tun type gretap local "$far" remote 10.9.0.1
+	ip addr add 10.8.0.1/24 dev tun
+	ip -n far addr add 10.8.0.2/24 dev tun
+	ip link set tun up
+	ip -n far link set tun up
+	active -a 10.8.0.2 -c 0-3 -n 50
+	ip link del tun
+	ip -n far link del tun
+	none_failed
+	equal "ports that name their CPU" "$(of named)" 200
+	at_least locality "$(percent local)" 99
 }
