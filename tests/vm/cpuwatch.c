@@ -6,7 +6,7 @@
  * It knows nothing of the module, so that a server is measured the same way
  * with and without it. Results go to the file named by CPUWATCH_FILE, shared
  * by all processes of the server; it holds 64-bit numbers: a matrix
- * [accepting CPU][receiving CPU], then pairs (thread id, accepted).
+ * [accepting CPU][receiving CPU], then pairs (thread id, accepted or trying to).
  * fs_watch_* in tests/helpers.bash read it.
  */
 #define _GNU_SOURCE
@@ -60,8 +60,10 @@ static void cpuwatch_init(void)
 	close(fd);
 }
 
-static void count_thread(uint64_t tid)
+/* Before accept(), and back if that fails: a thread that is killed in it may have had one. */
+static void count_thread(uint64_t n)
 {
+	uint64_t tid = syscall(SYS_gettid);
 	uint64_t empty;
 	int i;
 
@@ -71,10 +73,16 @@ static void count_thread(uint64_t tid)
 		    atomic_compare_exchange_strong(&watch->thread[i].tid,
 						   &empty, tid) ||
 		    empty == tid) {
-			watch->thread[i].accepted++;
+			watch->thread[i].accepted += n;
 			return;
 		}
 	}
+}
+
+static void accepting(void)
+{
+	if (watch)
+		count_thread(1);
 }
 
 static int accepted(int fd)
@@ -82,22 +90,25 @@ static int accepted(int fd)
 	int cpu = sched_getcpu(), incoming = -1, err = errno;
 	socklen_t len = sizeof(incoming);
 
-	if (fd < 0 || !watch)
+	if (!watch)
 		return fd;
-	if (!getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &incoming, &len) &&
-	    cpu >= 0 && cpu < CPUS && incoming >= 0 && incoming < CPUS)
+	if (fd < 0)
+		count_thread(-1);
+	else if (!getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &incoming, &len) &&
+		 cpu >= 0 && cpu < CPUS && incoming >= 0 && incoming < CPUS)
 		watch->pair[cpu][incoming]++;
-	count_thread(syscall(SYS_gettid));
 	errno = err;
 	return fd;
 }
 
 int accept(int fd, struct sockaddr *addr, socklen_t *len)
 {
+	accepting();
 	return accepted(next_accept(fd, addr, len));
 }
 
 int accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
 {
+	accepting();
 	return accepted(next_accept4(fd, addr, len, flags));
 }
