@@ -6,7 +6,7 @@ bats_require_minimum_version 1.5.0
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.." || return
-	kver=$(for d in /lib/modules/*/build/Makefile; do d=${d%/build/Makefile}; echo "${d##*/}"; done | grep -vE -- '-(rt|dbg|cloud)' | sort -V | tail -n 1)
+	kver=$(make -s --eval='print-kver: ; @echo $(KVER)' print-kver)
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir -p "$tree"
 	cp --parents -r Makefile Kbuild ./*.c include "$tree"

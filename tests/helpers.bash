@@ -135,6 +135,14 @@ fs_interrupts() {
 	awk -v want="$1:" '$1 == want { for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) sum += $i } END { print sum + 0 }' /proc/interrupts
 }
 
+# tcpext NAME: a counter of this network namespace
+tcpext() {
+	awk -v want="$1" '
+		$1 != "TcpExt:" { next }
+		!at { for (i = 2; i <= NF; i++) if ($i == want) at = i; next }
+		{ print $at }' /proc/net/netstat
+}
+
 # ---- where connections are accepted, measured without the module ----
 
 fs_watch_file=$fs_tmp/cpuwatch

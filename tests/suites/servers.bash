@@ -219,14 +219,6 @@ worker_on() {
 	fail "no worker on CPU $2: $stats"
 }
 
-# tcpext NAME: a counter of this network namespace
-tcpext() {
-	awk -v want="$1" '
-		$1 != "TcpExt:" { next }
-		!at { for (i = 2; i <= NF; i++) if ($i == want) at = i; next }
-		{ print $at }' /proc/net/netstat
-}
-
 # ---- the module in another mode, for one test ----
 
 # in_mode MODE: loads the module anew
