@@ -49,7 +49,7 @@ style:
 
 # The stock lane's kernels, NAME or NAME:SUITE,SUITE...; tests/kernel/stock tells which names there are.
 # One test by its name runs on the first only, if nothing is said.
-KERNELS ?= 6.1 6.12 7.x:10,31,70
+KERNELS ?= 6.1 6.12 7.x:10,31,50,52,70
 RUN = tests/run $(addprefix -k ,$(KERNELS))
 ONE = tests/run $(addprefix -k ,$(if $(filter file,$(origin KERNELS)),$(firstword $(KERNELS)),$(KERNELS)))
 

@@ -12,7 +12,7 @@ fs_stats=/proc/net/fsocket_stats
 fs_listeners=/proc/net/fsocket_listeners
 fs_param=/sys/module/fastsocket/parameters/enable_listen_spawn
 fs_tmp=${BATS_TEST_TMPDIR:-${TMPDIR:-/tmp}}
-fs_taint_before=$(cat /proc/sys/kernel/tainted)
+read -r fs_taint_before </proc/sys/kernel/tainted
 
 # say WORDS...: shown while the suite runs and in its log, whatever the outcome
 say() {
@@ -28,9 +28,26 @@ fail() {
 # equal WHAT GOT WANTED
 equal() { [ "$2" = "$3" ] || fail "$1: $2, expected $3"; }
 
+# thousandths NAME NUMBER: sets NAME; of more decimals than three the rest is cut off. Without a program, as
+# one costs an emulated CPU 50 ms.
+thousandths() {
+	[[ $2 =~ ^(-?)([0-9]+)(\.([0-9]+))?$ ]] || fail "no number: '$2'" || return
+	local decimals=${BASH_REMATCH[4]}000
+	printf -v "$1" %s "${BASH_REMATCH[1]}$((10#${BASH_REMATCH[2]}${decimals:0:3}))"
+}
+
 # at_least WHAT GOT WANTED, at_most WHAT GOT WANTED: numbers, with fractions too
-at_least() { awk -v g="$2" -v w="$3" 'BEGIN { exit !(g + 0 >= w + 0) }' || fail "$1: $2, expected at least $3"; }
-at_most() { awk -v g="$2" -v w="$3" 'BEGIN { exit !(g + 0 <= w + 0) }' || fail "$1: $2, expected at most $3"; }
+at_least() {
+	local got wanted
+	thousandths got "$2" && thousandths wanted "$3" || return
+	[ "$got" -ge "$wanted" ] || fail "$1: $2, expected at least $3"
+}
+
+at_most() {
+	local got wanted
+	thousandths got "$2" && thousandths wanted "$3" || return
+	[ "$got" -le "$wanted" ] || fail "$1: $2, expected at most $3"
+}
 
 # wait_until SECONDS COMMAND...: true as soon as COMMAND is
 wait_until() {
@@ -53,13 +70,19 @@ fs_klog() { dmesg | awk -v mark="$fs_mark" 'found; index($0, mark) { found = 1 }
 # The same words as in tests/vm/boot, which looks at the whole run once more, and which of KCSAN's
 # reports count those that name our module.
 fs_klog_clean() {
-	! fs_klog | grep -v 'BUG: KCSAN' | grep -E 'WARNING:|BUG:|Oops|Call Trace|general protection|stall|lockup|possible (circular|recursive)|suspicious RCU|inconsistent lock|refcount_t|segfault at|blocked for more|[Oo]bjects remaining'
+	dmesg | awk -v mark="$fs_mark" '
+		found && !/BUG: KCSAN/ && /WARNING:|BUG:|Oops|Call Trace|general protection|stall|lockup|possible (circular|recursive)|suspicious RCU|inconsistent lock|refcount_t|segfault at|blocked for more|[Oo]bjects remaining/ {
+			print
+			bad = 1
+		}
+		index($0, mark) { found = 1 }
+		END { exit bad }'
 }
 
 # Out-of-tree (bit 12) and unsigned (bit 13) are what loading the module does.
 fs_taint_clean() {
 	local now
-	now=$(cat /proc/sys/kernel/tainted)
+	read -r now </proc/sys/kernel/tainted
 	[ $(((fs_taint_before ^ now) & ~((1 << 12) | (1 << 13)))) = 0 ] || fail "taint went from $fs_taint_before to $now"
 }
 
@@ -81,10 +104,14 @@ fs_column() {
 }
 
 # fs_columns NAME...: several columns added up
-fs_columns() {
-	local name value sum=0
+fs_columns() { fs_columns_of "$fs_stats" "$@"; }
+
+# fs_columns_of FILE NAME...
+fs_columns_of() {
+	local file=$1 name value sum=0
+	shift
 	for name; do
-		value=$(fs_column "$name") || return 1
+		value=$(fs_column "$name" "$file") || return 1
 		sum=$((sum + value))
 	done
 	echo "$sum"
@@ -126,8 +153,8 @@ fs_possible_cpus() {
 cpu() {
 	local want=1 file=/sys/devices/system/cpu/cpu$1/online
 	[ "$2" = online ] || want=0
-	[ "$(cat "$file")" = $want ] || echo $want >"$file"
-	[ "$(cat "$file")" = $want ]
+	[ "$(<"$file")" = $want ] || echo $want >"$file"
+	[ "$(<"$file")" = $want ]
 }
 
 # fs_interrupts NAME: sum over CPUs of a line of /proc/interrupts, for example RES
@@ -176,6 +203,19 @@ fs_watch_per_cpu() {
 
 # ---- servers ----
 
+# running NAME [NUMBER]: are there so many processes (1) of that name? Without a program: pgrep reads of every
+# process more than its name, which takes an emulated CPU half a second.
+running() {
+	local file name wanted=${2:-1}
+	for file in /proc/[0-9]*/comm; do
+		# it may be gone by now
+		{ IFS= read -r name <"$file"; } 2>/dev/null || continue
+		[ "$name" != "$1" ] || wanted=$((wanted - 1))
+		[ "$wanted" -gt 0 ] || return 0
+	done
+	return 1
+}
+
 # fs_start native|module COMMAND...: COMMAND with cpuwatch; "module" puts it under Fastsocket as well
 fs_start() {
 	local how=$1 run=()
@@ -204,7 +244,6 @@ nginx_server() {
 
 nginx_master() { echo "$(</run/nginx.pid)"; }
 
-# Without a program: pgrep reads of every process what it is, which takes an emulated CPU half a second.
 nginx_workers() {
 	local master=${1:-$(nginx_master)} pid children title
 	[ -r "/proc/$master/task/$master/children" ] || return 0
@@ -243,7 +282,7 @@ nginx_start() {
 	wait_until 10 nginx_has_workers 4
 }
 
-nginx_gone() { ! pgrep -x nginx >/dev/null; }
+nginx_gone() { ! running nginx; }
 
 nginx_stop() {
 	local pid
@@ -354,12 +393,10 @@ http_load_start() {
 	rm -f "$fs_tmp/stop"
 	spread "$FS_BIN/httpload" -s "$fs_tmp/stop" -p 40 -c "$3" "$1" "$2" / 3>&- &
 	load_pid=$!
-	wait_until 30 clients_run "$(fs_online_cpus | wc -l)"
+	# a CPU that goes before its client is there would have none
+	wait_until 30 running httpload "$(fs_online_cpus | wc -l)"
 	sleep 0.5
 }
-
-# clients_run N: a CPU that goes before its client is there would have none
-clients_run() { [ "$(pgrep -cx httpload)" -ge "$1" ]; }
 
 http_load_stop() {
 	touch "$fs_tmp/stop"

@@ -36,22 +36,30 @@ local_round() {
 	fail "locality below 98 % ($stats)"
 }
 
+# served METHOD FAMILY [-t]: by processes, or by threads
+served() {
+	local method=$1 family=$2 how=${3:-} p addr list args=()
+	read -ra list <<<"$(addresses_of "$family")"
+	for addr in "${list[@]}"; do args+=(-a "$addr"); done
+	port p
+	# shellcheck disable=SC2086
+	server s -f -e "$method" "$family" $how -p "$p"
+	warm s "$p" "${list[@]}"
+	local_round 128 s -p "$p" -P 4 -c 0-3 -k 2 "${args[@]}"
+	end s
+}
+
 # everywhere METHOD: processes and threads, IPv4, IPv6 and both on one socket
 everywhere() {
-	local method=$1 family how p addr list args
-	for family in -4 -6 -d; do
-		read -ra list <<<"$(addresses_of "$family")"
-		args=()
-		for addr in "${list[@]}"; do args+=(-a "$addr"); done
-		for how in "" -t; do
-			port p
-			# shellcheck disable=SC2086
-			server s -f -e "$method" "$family" $how -p "$p"
-			warm s "$p" "${list[@]}"
-			local_round 128 s -p "$p" -P 4 -c 0-3 -k 2 "${args[@]}"
-			end s
-		done
-	done
+	served "$1" -4
+	served "$1" -6 -t
+	served "$1" -d
+	served "$1" -d -t
+	# The method of waiting and the family know nothing of each other: all pairs with two methods.
+	if [ "$1" = epoll ] || [ "$1" = accept ]; then
+		served "$1" -4 -t
+		served "$1" -6
+	fi
 }
 
 # What 98 % has to be seen against. Pinned: how often unpinned ones meet their connections

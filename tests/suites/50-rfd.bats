@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
 # Receive Flow Deliver: connections that programs here open are handled on the CPU that
-# on demand: five minutes, and not yet seen green on every kernel (issue 5)
 # opened them. The servers are in a namespace of their own behind a veth pair, on
 # whose near end RPS spreads packets as the queues of a NIC would.
 # shellcheck disable=SC2154,SC2030,SC2031 # set by helpers.bash; a test is a subshell

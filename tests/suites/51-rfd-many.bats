@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
 # Receive Flow Deliver with as many connections to one destination as fit into the ports.
-# on demand: five minutes, and not yet seen green on every kernel (issue 5)
 # shellcheck disable=SC2154,SC2030,SC2031 # set by helpers.bash; a test is a subshell
 load ../helpers
 load rfd

@@ -8,6 +8,8 @@ far=10.9.0.2
 far6=fd09::2
 
 rfd_topology() {
+	local online
+	online=$(</sys/devices/system/cpu/online)
 	ip netns add far
 	ip link add near type veth peer name far0
 	ip link set far0 netns far
@@ -18,8 +20,8 @@ rfd_topology() {
 	ip -n far addr add $far/24 dev far0
 	ip -n far addr add $far6/64 dev far0 nodad
 	ip -n far link set far0 up
-	echo f >/sys/class/net/near/queues/rx-0/rps_cpus
-	ip netns exec far "$FS_BIN/fsactive" -S -a :: -p 8001,8002,8004 -c 0-3 >/run/servers 3>&- </dev/null &
+	printf '%x\n' $(((1 << (${online##*-} + 1)) - 1)) >/sys/class/net/near/queues/rx-0/rps_cpus
+	ip netns exec far "$FS_BIN/fsactive" -S -a :: -p 8001,8002,8004 -c "$online" >/run/servers 3>&- </dev/null &
 	wait_until 20 grep -q ready /run/servers
 }
 
@@ -36,7 +38,7 @@ rfd_fresh() {
 
 rfd_teardown() {
 	local n
-	for n in 1 2 3; do cpu $n online; done
+	for n in 1 2 3; do [ ! -e /sys/devices/system/cpu/cpu$n/online ] || cpu $n online; done
 	rfd_fresh
 	sysctl -qw kernel.ftrace_enabled=1
 	fs_klog_clean

@@ -4,9 +4,9 @@
 # fsserve and fsload as the suites use them: servers that take orders, clients
 # whose every connection is accounted for. Loaded after ../helpers.
 
-declare -gA server_pid=() server_in=() server_out=() server_attached=()
+declare -gA server_pid=() server_in=() server_out=() server_errors=() server_attached=()
 clients_pid='' stats='' result='' answer=''
-ports_used=0
+ports_used=0 servers_started=0
 
 # port NAME: sets variable NAME to a port nobody has used in this virtual machine
 port() {
@@ -35,16 +35,15 @@ nth() {
 # "under" holds goes in front, for example (taskset -c 1,2).
 under=()
 server() {
-	local name=$1 dir=$BATS_TEST_TMPDIR/server-$1 in out
+	local name=$1 in out
+	local files=$BATS_TEST_TMPDIR/server-$1-$((servers_started++))
 	shift
-	rm -rf "$dir"
-	mkdir "$dir"
-	mkfifo "$dir/in" "$dir/out"
-	"${under[@]}" "$FS_BIN/fsserve" -C "$@" <"$dir/in" >"$dir/out" 2>"$dir/errors" 3>&- &
-	server_pid[$name]=$!
+	mkfifo "$files.in" "$files.out"
+	"${under[@]}" "$FS_BIN/fsserve" -C "$@" <"$files.in" >"$files.out" 2>"$files.errors" 3>&- &
+	server_pid[$name]=$! server_errors[$name]=$files.errors
 	server_attached[$name]=''
 	[[ " $* " != *" -f "* ]] || server_attached[$name]=yes
-	exec {in}>"$dir/in" {out}<"$dir/out"
+	exec {in}>"$files.in" {out}<"$files.out"
 	server_in[$name]=$in server_out[$name]=$out
 	hear "$name"
 	[[ $answer == ready* ]] || fail "fsserve $*: $answer"
@@ -53,7 +52,7 @@ server() {
 # hear NAME: the next line of a server, in "answer"
 hear() {
 	read -r -t 60 -u "${server_out[$1]}" answer || {
-		cat "$BATS_TEST_TMPDIR/server-$1/errors" >&2
+		cat "${server_errors[$1]}" >&2
 		fail "server $1 says nothing"
 	}
 }
@@ -82,8 +81,8 @@ end() {
 	stats=$answer
 	exec {in}>&- {out}<&-
 	wait "${server_pid[$1]}" || fail "server $1 ended with $?"
-	[ ! -s "$BATS_TEST_TMPDIR/server-$1/errors" ] || { cat "$BATS_TEST_TMPDIR/server-$1/errors"; fail "server $1 complained"; }
-	unset "server_pid[$1]" "server_in[$1]" "server_out[$1]"
+	[ ! -s "${server_errors[$1]}" ] || { cat "${server_errors[$1]}"; fail "server $1 complained"; }
+	unset "server_pid[$1]" "server_in[$1]" "server_out[$1]" "server_errors[$1]"
 }
 
 # abandon_servers: for teardown, whatever the state they are in
@@ -108,13 +107,13 @@ clients() {
 
 # clients_begin ARGUMENTS...: beside what the test does
 clients_begin() {
-	local dir=$BATS_TEST_TMPDIR/clients
-	rm -rf "$dir"
-	mkdir "$dir"
-	mkfifo "$dir/in"
+	local in=$BATS_TEST_TMPDIR/clients.in
+	clients_out=$BATS_TEST_TMPDIR/clients.out
+	[ -p "$in" ] || mkfifo "$in"
+	: >"$clients_out"
 	# open for both: clients that do not read must not make us wait, nor break the pipe
-	exec {clients_in}<>"$dir/in"
-	"$FS_BIN/fsload" "$@" <"$dir/in" >"$dir/out" 3>&- &
+	exec {clients_in}<>"$in"
+	"$FS_BIN/fsload" "$@" <"$in" >"$clients_out" 3>&- &
 	clients_pid=$!
 }
 
@@ -122,9 +121,12 @@ clients_begin() {
 # clients_end; sets "established"
 clients_open() {
 	clients_begin -o "$@"
-	wait_until 60 grep -q established= "$BATS_TEST_TMPDIR/clients/out"
-	established=$(field established "$(head -n 1 "$BATS_TEST_TMPDIR/clients/out")")
+	wait_until 60 clients_say established
+	established=$(field established "$result")
 }
+
+# clients_say KEY: the first line, in "result", has it
+clients_say() { read -r result <"$clients_out" && [[ $result = *$1=* ]]; }
 
 # clients_end: lets them send what they have to, and waits for their line
 clients_end() {
@@ -132,7 +134,8 @@ clients_end() {
 	wait "$clients_pid" || true
 	clients_pid=''
 	exec {clients_in}>&-
-	result=$(tail -n 1 "$BATS_TEST_TMPDIR/clients/out")
+	result=$(<"$clients_out")
+	result=${result##*$'\n'}
 }
 
 # ---- what must hold ----
@@ -231,7 +234,7 @@ usual_setup() { fs_loaded || fs_load enable_listen_spawn=2; }
 
 usual_teardown() {
 	abandon_servers
-	[ ! -e "$fs_param" ] || [ "$(cat "$fs_param")" = 2 ] || fs_unload
+	[ ! -e "$fs_param" ] || [ "$(<"$fs_param")" = 2 ] || fs_unload
 	fs_klog_clean
 	fs_taint_clean
 }
