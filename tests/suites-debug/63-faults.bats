@@ -87,6 +87,37 @@ nothing_is_left() {
 	"$FS_BIN/faulty" rounds 1
 }
 
+livepatch=/sys/kernel/livepatch/fslivepatch
+
+# livepatch_off: the kernel takes some time to see that nobody runs it any more
+livepatch_off() {
+	echo 0 >$livepatch/enabled
+	wait_until 60 test ! -e $livepatch
+	rmmod fslivepatch
+}
+
+@test "faults: with a live patch of the same function the first one stays, and the other is told so" {
+	local switch=/sys/module/fastsocket/parameters/enable_receive_flow_deliver patch=${FS_FAULT_KO%/*}/fslivepatch.ko
+	fs_load
+	insmod "$patch"
+	wait_until 60 grep -q 0 $livepatch/transition
+	run bash -c "echo 1 >$switch"
+	[[ $status != 0 && $output == *busy* ]] || fail "switched on beside a live patch: $output"
+	equal "the parameter" "$(<$switch)" 0
+	equal "lines in the log" "$(fs_klog | grep -c 'Receive Flow Deliver stays off: get_rps_cpu: .*a live patch has it')" 1
+	equal "the live patch" "$(<$livepatch/enabled)" 1
+	"$FS_BIN/faulty" rounds 1
+	livepatch_off
+	echo 1 >$switch
+	run insmod "$patch"
+	[ "$status" != 0 ] || fail "a live patch got the function that we have"
+	equal "the parameter" "$(<$switch)" 1
+	"$FS_BIN/faulty" rounds 1
+	echo 0 >$switch
+	insmod "$patch"
+	livepatch_off
+}
+
 @test "faults: a network namespace for which we have no memory is not made, and the next one is" {
 	local tries=0 refused=0
 	fs_load
