@@ -203,15 +203,14 @@ fs_watch_per_cpu() {
 
 # ---- servers ----
 
-# running NAME [NUMBER]: are there so many processes (1) of that name? Without a program: pgrep reads of every
-# process more than its name, which takes an emulated CPU half a second.
+# running NAME: is there a process of that name? Without a program: pgrep reads of every process more than its
+# name, which takes an emulated CPU half a second.
 running() {
-	local file name wanted=${2:-1}
+	local file name
 	for file in /proc/[0-9]*/comm; do
 		# it may be gone by now
 		{ IFS= read -r name <"$file"; } 2>/dev/null || continue
-		[ "$name" != "$1" ] || wanted=$((wanted - 1))
-		[ "$wanted" -gt 0 ] || return 0
+		[ "$name" != "$1" ] || return 0
 	done
 	return 1
 }
@@ -390,12 +389,22 @@ all_answered() {
 # http_load_stop, which waits for what is under way and sets the variables. The
 # pause leaves an emulated CPU time for what the test does meanwhile.
 http_load_start() {
-	rm -f "$fs_tmp/stop"
+	rm -f "$fs_tmp/stop" "$fs_tmp"/client.*
 	spread "$FS_BIN/httpload" -s "$fs_tmp/stop" -p 40 -c "$3" "$1" "$2" / 3>&- &
 	load_pid=$!
 	# a CPU that goes before its client is there would have none
-	wait_until 30 running httpload "$(fs_online_cpus | wc -l)"
+	wait_until 60 clients_started "$(fs_online_cpus | wc -l)"
 	sleep 0.5
+}
+
+clients_started() {
+	local file line n=0
+	for file in "$fs_tmp"/client.*; do
+		line=''
+		read -r line 2>/dev/null <"$file" || true
+		[ "$line" != started ] || n=$((n + 1))
+	done
+	[ $n -ge "$1" ]
 }
 
 http_load_stop() {

@@ -9,7 +9,7 @@
  *
  * With -s it goes on, whatever -n says, until STOPFILE exists; with -p each of
  * the CONCURRENCY connections is followed by a pause of so many milliseconds.
- * Prints one line:
+ * Prints "started" and, in the end, one line:
  *   sent= answered= failed= refused= reset= timeout= short= status= slowest_ms=
  * A connection is answered when status 200, a body of the announced length and
  * the end of the connection have come.
@@ -234,6 +234,8 @@ int main(int argc, char **argv)
 	snprintf(request, sizeof(request),
 		 "GET %s HTTP/1.0\r\nHost: test\r\nConnection: close\r\n\r\n",
 		 argv[optind + 2]);
+	printf("started\n");
+	fflush(stdout);
 	for (i = 0; i < concurrency; i++)
 		fds[i].fd = -1;
 	serve();
