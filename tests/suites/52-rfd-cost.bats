@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
-# vm: -i -c 1,maxcpus=4
+# vm: -i -c 4 -a maxcpus=1
 # What Receive Flow Deliver costs, in instructions: the machine's clock counts them, so the
 # figures are the same on every host. One CPU does everything; four are possible, so that a
 # quarter of the ports are its own.
