@@ -28,7 +28,7 @@ teardown() {
 	fs_taint_clean
 }
 
-no_cycle() { ! pgrep -x fscycle >/dev/null; }
+no_cycle() { ! running fscycle; }
 
 # hotplugs NUMBER [COMMAND...]: so many CPUs go or come, in an order that FS_SEED decides; the
 # command runs in between, with the number of the round

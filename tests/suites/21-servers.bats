@@ -18,7 +18,7 @@ teardown() {
 	fs_taint_clean
 }
 
-server_gone() { ! pgrep -x "$1" >/dev/null; }
+server_gone() { ! running "$1"; }
 
 # stop_server NAME: the way its init script does it
 stop_server() {
