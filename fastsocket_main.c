@@ -19,6 +19,7 @@
 #include <linux/net.h>
 #include <linux/uaccess.h>
 
+#include "include/fast_epoll.h"
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
 #include "include/rfd.h"
@@ -78,6 +79,24 @@ module_param_cb(enable_receive_flow_deliver, &fs_rfd_ops, &fs_rfd_enabled, 0644)
 __MODULE_PARM_TYPE(enable_receive_flow_deliver, "uint");
 MODULE_PARM_DESC(enable_receive_flow_deliver,
 		 "0: off, 1: on: replies go to the CPU that connected; default 0, writable");
+
+static int fs_set_epoll(const char *val, const struct kernel_param *kp)
+{
+	unsigned int on;
+	int err = fs_param_parse("enable_fast_epoll", val, 1, "0 (off) or 1 (on)", &on);
+
+	return err ?: fs_epoll_switch(on);
+}
+
+static const struct kernel_param_ops fs_epoll_ops = {
+	.set = fs_set_epoll,
+	.get = param_get_uint,
+};
+
+module_param_cb(enable_fast_epoll, &fs_epoll_ops, &fs_epoll_enabled, 0644);
+__MODULE_PARM_TYPE(enable_fast_epoll, "uint");
+MODULE_PARM_DESC(enable_fast_epoll,
+		 "0: off, 1: on: epoll_ctl finds sockets without a search; default 1, writable");
 
 /*
  * The argument as a 32-bit program lays it out: pointers and the size of the
@@ -275,17 +294,21 @@ static int __init fs_init(void)
 	err = fs_rfd_init();
 	if (err)
 		goto exit_stats;
+	fs_epoll_init();
 	err = misc_register(&fs_dev);
 	if (err)
-		goto exit_rfd;
+		goto exit_epoll;
 	pr_info("Load Module\n");
 	if (fs_spawn_mode != FS_SPAWN_OFF)
 		pr_info("Enable Listen Spawn[Mode-%u]\n", fs_spawn_mode);
 	if (fs_rfd_enabled)
 		pr_info("Enable Receive Flow Deliver\n");
+	if (fs_epoll_enabled)
+		pr_info("Enable Fast Epoll\n");
 	return 0;
 
-exit_rfd:
+exit_epoll:
+	fs_epoll_exit();
 	fs_rfd_exit();
 exit_stats:
 	fs_stats_exit();
@@ -297,6 +320,7 @@ exit_listen:
 static void __exit fs_exit(void)
 {
 	misc_deregister(&fs_dev);
+	fs_epoll_exit();
 	fs_rfd_exit();
 	fs_listen_exit();
 	fs_stats_exit();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters; /proc/net/fsocket_stats, fsocket_rfd, fsocket_listeners
+ * Counters; /proc/net/fsocket_stats, fsocket_rfd, fsocket_listeners, fsocket_epoll
  *
  * Counters are per CPU and per network namespace: nobody else's line is
- * written on the fast path and nobody sees another namespace's figures.
+ * written on the fast path and nobody sees another namespace's figures. Those of Fast
+ * Epoll are the machine's; only the first namespace shows them.
  */
 #include <linux/proc_fs.h>
 #include <linux/rculist.h>
@@ -11,6 +12,7 @@
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
+#include "include/fast_epoll.h"
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
 #include "include/rfd.h"
@@ -94,6 +96,18 @@ static int fs_rfd_show(struct seq_file *m, void *v)
 	return fs_show_counters(m, fs_rfd_names, fn->stats->rfd, FS_NR_RFD);
 }
 
+/* One for the machine: an epoll belongs to no network namespace. Shown in the first one. */
+static int fs_epoll_show(struct seq_file *m, void *v)
+{
+	int cpu;
+
+	seq_puts(m, "cpu mod del other\n");
+	for_each_possible_cpu(cpu)
+		seq_printf(m, "%d %lu %lu %lu\n", cpu, fs_epoll_sum(cpu, FS_EPOLL_MOD),
+			   fs_epoll_sum(cpu, FS_EPOLL_DEL), fs_epoll_sum(cpu, FS_EPOLL_OTHER));
+	return 0;
+}
+
 static struct fs_net *fs_seq_net(struct seq_file *m)
 {
 	return fs_net(seq_file_net(m));
@@ -149,8 +163,13 @@ static int __net_init fs_net_init(struct net *net)
 		goto remove_stats;
 	if (!proc_create_net_single("fsocket_rfd", 0444, net->proc_net, fs_rfd_show, NULL))
 		goto remove_listeners;
+	if (net_eq(net, &init_net) &&
+	    !proc_create_single("fsocket_epoll", 0444, net->proc_net, fs_epoll_show))
+		goto remove_rfd;
 	return 0;
 
+remove_rfd:
+	remove_proc_entry("fsocket_rfd", net->proc_net);
 remove_listeners:
 	remove_proc_entry("fsocket_listeners", net->proc_net);
 remove_stats:
@@ -166,6 +185,8 @@ static void __net_exit fs_net_exit(struct net *net)
 
 	/* Sockets hold their namespace: none of its listeners is left. */
 	WARN_ON_ONCE(!list_empty(&fn->listeners));
+	if (net_eq(net, &init_net))
+		remove_proc_entry("fsocket_epoll", net->proc_net);
 	remove_proc_entry("fsocket_rfd", net->proc_net);
 	remove_proc_entry("fsocket_listeners", net->proc_net);
 	remove_proc_entry("fsocket_stats", net->proc_net);

@@ -7,7 +7,9 @@
  */
 #include <linux/errno.h>
 #include <linux/ftrace.h>
+#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
+#include <linux/static_call.h>
 
 #include "include/hook.h"
 
@@ -41,6 +43,35 @@ void *fs_symbol(const char *name)
 	bool traceable;
 
 	return fs_find(name, &traceable);
+}
+
+/* As kallsyms_lookup_name(), which is declared but not exported. */
+static inline unsigned long fs_lookup_type(const char *name)
+{
+	return 0;
+}
+
+DEFINE_STATIC_CALL_NULL(fs_lookup, fs_lookup_type);
+
+/**
+ * fs_data_symbol() - the address of a variable of the kernel; process context
+ * @name: of the variable, static ones too
+ *
+ * Return: it, NULL if there is none or the kernel has no table of them.
+ */
+void *fs_data_symbol(const char *name)
+{
+	static bool found;
+	void *lookup;
+
+	if (!READ_ONCE(found)) {
+		lookup = fs_symbol("kallsyms_lookup_name");
+		if (!lookup)
+			return NULL;
+		static_call_update(fs_lookup, lookup);
+		WRITE_ONCE(found, true);
+	}
+	return (void *)static_call(fs_lookup)(name);
 }
 
 /**
@@ -98,9 +129,16 @@ int fs_hook_install(struct fs_hook *h)
 
 	if (err)
 		return err;
-	err = register_ftrace_function(&h->ops);
-	if (err)
+	err = h->direct ? fs_register_direct(&h->ops, (unsigned long)h->direct) :
+			  register_ftrace_function(&h->ops);
+	if (err) {
 		fs_hook_unfilter(h);
+		/* What ftrace leaves of a direct call that it refused, it takes for one that is there. */
+		if (h->direct) {
+			h->ops.func = NULL;
+			h->ops.trampoline = 0;
+		}
+	}
 	h->installed = !err;
 	return err;
 }
@@ -118,7 +156,8 @@ void fs_hook_remove(struct fs_hook *h)
 	if (!h->installed)
 		return;
 	/* Waits for everybody in trampoline or callback, preempted ones included. */
-	WARN_ON_ONCE(unregister_ftrace_function(&h->ops));
+	WARN_ON_ONCE(h->direct ? fs_unregister_direct(&h->ops, (unsigned long)h->direct) :
+				 unregister_ftrace_function(&h->ops));
 	fs_hook_unfilter(h);
 	/* And once more for our functions: they are left without sleeping. */
 	synchronize_rcu_tasks();

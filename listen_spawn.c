@@ -32,6 +32,7 @@
 #include <net/ipv6.h>
 #include <net/tcp.h>
 
+#include "include/fast_epoll.h"
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
 
@@ -72,7 +73,7 @@ static DEFINE_MUTEX(fs_family_lock);
 static int fs_release(struct socket *sock);
 
 /* Frees listeners; a queue of our own, so that unload can wait for it. */
-static struct workqueue_struct *fs_wq;
+struct workqueue_struct *fs_wq;
 
 /* The kernel's operations behind ours. */
 static const struct proto_ops *fs_stock_ops(const struct socket *sock)
@@ -825,6 +826,7 @@ static int fs_release(struct socket *sock)
 	err = stock->release(sock);
 	if (ls) {
 		queue_rcu_work(fs_wq, &ls->free);
+		fs_epoll_put();
 		/* fs_listen_exit() waits until we have returned. */
 		module_put(THIS_MODULE);
 	}
@@ -974,6 +976,7 @@ static int fs_install(struct socket *sock, const struct fs_family *f, struct fs_
 	mutex_unlock(&ls->lock);
 	/* Until fs_release(); the caller's open device keeps us there until now. */
 	__module_get(THIS_MODULE);
+	fs_epoll_get();
 	lock_sock(ls->sk);
 	if (ls->sk->sk_state != TCP_LISTEN)
 		fs_guard(ls->sk, ls->prot, ls->guard);

@@ -14,6 +14,7 @@
 #ifndef _FASTSOCKET_COMPAT_H
 #define _FASTSOCKET_COMPAT_H
 
+#include <linux/fs.h>
 #include <linux/ftrace.h>
 #include <linux/net.h>
 #include <linux/netdevice.h>
@@ -192,6 +193,40 @@ extern struct static_key_false rps_needed;
 #ifndef FS_HAVE_FTRACE_REGS
 #define arch_ftrace_regs(fregs)				(fregs)
 #define ftrace_regs_set_instruction_pointer(fregs, ip)	ftrace_instruction_pointer_set(fregs, ip)
+#endif
+
+/* Direct calls of ftrace: their own function for one address, or for all of an ops. */
+static inline int fs_register_direct(struct ftrace_ops *ops, unsigned long addr)
+{
+#ifdef FS_HAVE_FTRACE_DIRECT
+	return register_ftrace_direct(ops, addr);
+#else
+	return register_ftrace_direct_multi(ops, addr);
+#endif
+}
+
+static inline int fs_unregister_direct(struct ftrace_ops *ops, unsigned long addr)
+{
+#ifdef FS_HAVE_FTRACE_DIRECT
+	return unregister_ftrace_direct(ops, addr, false);
+#else
+	return unregister_ftrace_direct_multi(ops, addr);
+#endif
+}
+
+/* The ops_func @name() of a struct ftrace_ops, which asks int @answer(enum ftrace_ops_cmd). */
+#ifdef FS_HAVE_OPS_FUNC_IP
+#define FS_OPS_FUNC(name, answer)                                                           \
+	static int name(struct ftrace_ops *ops, unsigned long ip, enum ftrace_ops_cmd cmd)  \
+	{                                                                                   \
+		return answer(cmd);                                                         \
+	}
+#else
+#define FS_OPS_FUNC(name, answer)                                                           \
+	static int name(struct ftrace_ops *ops, enum ftrace_ops_cmd cmd)                    \
+	{                                                                                   \
+		return answer(cmd);                                                         \
+	}
 #endif
 
 static __always_inline void fs_set_first_arg(struct ftrace_regs *fregs, long value)

@@ -19,6 +19,7 @@ struct seq_file;
 struct sockaddr;
 struct socket;
 struct task_struct;
+struct workqueue_struct;
 
 /* Values of the parameter enable_listen_spawn. */
 enum fs_spawn_mode {
@@ -28,6 +29,9 @@ enum fs_spawn_mode {
 };
 
 extern unsigned int fs_spawn_mode;
+
+/* For what has to sleep; between fs_listen_init() and fs_listen_exit(). */
+extern struct workqueue_struct *fs_wq;
 
 /**
  * enum fs_stat - the counters of one CPU in one network namespace

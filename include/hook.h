@@ -2,8 +2,8 @@
 /*
  * Overriding a function of the kernel, and finding one
  *
- * Why it exists: two things have no official seam, the choice of a connection's
- * port and the choice of the CPU that handles a packet. ftrace lets us in at the
+ * Why it exists: three things have no official seam, the choice of a connection's
+ * port, that of the CPU that handles a packet, and epoll_ctl(). ftrace lets us in at the
  * entry of the functions that decide. All our overrides go through one pair here:
  * what fs_hook_install() does, fs_hook_remove() undoes, and either is safe while
  * the function is running on other CPUs.
@@ -12,7 +12,8 @@
  * (FTRACE_OPS_FL_IPMODIFY, as live patches do). It leaves the arguments alone and
  * the function goes on as if nothing had been, or it calls fs_hook_return() and
  * the caller gets that result instead, or fs_hook_replace() and the caller's call
- * goes to our function. This is what remains to see of it:
+ * goes to our function. A direct call (FS_DIRECT_HOOK) is the cheaper way to the last of
+ * these, for a function that is called often. This is what remains to see of it:
  *  - the kernel allows one such user of a function at a time: the second gets EBUSY;
  *  - it needs no assembly, and the processor's stack of return addresses stays even,
  *    which a trampoline that drops the hooked function's frame breaks up to the
@@ -31,12 +32,15 @@
  * @symbol: its name; constant
  * @ops: as ftrace knows it; @ops.func is the callback, in the context of the function,
  *	notrace
+ * @direct: instead of @ops.func, what the function calls itself, as ftrace's direct calls do: in
+ *	assembler, with the function's arguments and stack
  * @site: where the function calls ftrace; 0: not looked up yet or not found
  * @installed: the callback may run
  */
 struct fs_hook {
 	const char *symbol;
 	struct ftrace_ops ops;
+	void (*direct)(void);
 	unsigned long site;
 	bool installed;
 };
@@ -49,6 +53,17 @@ struct fs_hook {
 			.func = (callback),					\
 			.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT, \
 		},								\
+	}
+
+/*
+ * Cheaper, but a function has room for one, and BPF's fentry programs are such.
+ * @share: its ops_func, see struct ftrace_ops.
+ */
+#define FS_DIRECT_HOOK(name, trampoline, share)					\
+	{									\
+		.symbol = (name),						\
+		.ops = { .ops_func = (share) },					\
+		.direct = (trampoline),						\
 	}
 /* clang-format on */
 
@@ -80,6 +95,7 @@ static inline void *fs_hook_stock(const struct fs_hook *h)
 }
 
 void *fs_symbol(const char *name);
+void *fs_data_symbol(const char *name);
 int fs_hook_find(struct fs_hook *h);
 int fs_hook_install(struct fs_hook *h);
 void fs_hook_remove(struct fs_hook *h);

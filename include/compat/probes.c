@@ -14,6 +14,7 @@
  */
 #include <linux/cred.h>
 #include <linux/fdtable.h>
+#include <linux/fs.h>
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
 #include <linux/net.h>
@@ -296,6 +297,32 @@ static void have_FTRACE_REGS(struct ftrace_regs *fregs)
 static void have_FTRACE_REGS_PLAIN(struct ftrace_regs *fregs)
 {
 	ftrace_instruction_pointer_set(fregs, fregs->regs.di);
+}
+
+/* need FTRACE_DIRECT FTRACE_DIRECT_MULTI: direct calls at a function's entry */
+static void have_FTRACE_DIRECT(struct ftrace_ops *ops, unsigned long addr, bool all)
+{
+	int err = register_ftrace_direct(ops, addr);
+
+	err = unregister_ftrace_direct(ops, addr, all);
+}
+
+static void have_FTRACE_DIRECT_MULTI(struct ftrace_ops *ops, unsigned long addr)
+{
+	int err = register_ftrace_direct_multi(ops, addr);
+
+	err = unregister_ftrace_direct_multi(ops, addr);
+}
+
+/* need OPS_FUNC_IP OPS_FUNC: direct calls that can stand aside for a live patch */
+static void have_OPS_FUNC_IP(struct ftrace_ops *ops, unsigned long addr)
+{
+	int err = ops->ops_func(ops, addr, FTRACE_OPS_CMD_ENABLE_SHARE_IPMODIFY_PEER);
+}
+
+static void have_OPS_FUNC(struct ftrace_ops *ops)
+{
+	int err = ops->ops_func(ops, FTRACE_OPS_CMD_ENABLE_SHARE_IPMODIFY_PEER);
 }
 
 /* need PORT_RANGE PORT_RANGE_PAIR: a socket's own range of ports */

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fslivepatch: a live patch of get_rps_cpu(), which Receive Flow Deliver overrides as well
+ * fslivepatch: a live patch of a function that we override as well
  *
- * ftrace lets only one of those that change where a call goes have a function: the first
- * one. With this one no packet is sent to another CPU.
+ * Parameter function=: get_rps_cpu (Receive Flow Deliver), and no packet is sent to another CPU;
+ * do_epoll_ctl (Fast Epoll), and epoll_ctl() always answers EREMOTEIO.
+ *
+ * ftrace lets only one of those that change where a call goes have a function: the first one.
  */
 #include <linux/livepatch.h>
 #include <linux/module.h>
@@ -14,9 +16,18 @@ static int fslivepatch_rps_cpu(struct net_device *dev, struct sk_buff *skb, void
 	return -1;
 }
 
-static struct klp_func fslivepatch_funcs[] = { { .old_name = "get_rps_cpu",
-						 .new_func = fslivepatch_rps_cpu },
-					       {} };
+struct epoll_event;
+
+static int fslivepatch_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)
+{
+	return -EREMOTEIO;
+}
+
+static char *function = "get_rps_cpu";
+module_param(function, charp, 0444);
+MODULE_PARM_DESC(function, "get_rps_cpu or do_epoll_ctl; default get_rps_cpu");
+
+static struct klp_func fslivepatch_funcs[] = { {}, {} };
 
 static struct klp_object fslivepatch_objects[] = { { .funcs = fslivepatch_funcs }, {} };
 
@@ -24,6 +35,10 @@ static struct klp_patch fslivepatch = { .mod = THIS_MODULE, .objs = fslivepatch_
 
 static int __init fslivepatch_init(void)
 {
+	fslivepatch_funcs[0].old_name = function;
+	fslivepatch_funcs[0].new_func = fslivepatch_rps_cpu;
+	if (!strcmp(function, "do_epoll_ctl"))
+		fslivepatch_funcs[0].new_func = fslivepatch_epoll_ctl;
 	return klp_enable_patch(&fslivepatch);
 }
 

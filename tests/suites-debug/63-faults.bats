@@ -118,6 +118,42 @@ livepatch_off() {
 	livepatch_off
 }
 
+# epoll_answers: what epoll_ctl() says to what is wrong; a live patch says something else
+epoll_answers() { "$FS_BIN/fsepoll" calls -s errors >"$fs_tmp/answers" 3>&- </dev/null; }
+
+@test "faults: a live patch of do_epoll_ctl gets all calls, whether it comes first or second" {
+	local switch=/sys/module/fastsocket/parameters/enable_fast_epoll patch=${FS_FAULT_KO%/*}/fslivepatch.ko hold
+	local hooks=/sys/kernel/tracing/enabled_functions
+	epoll_answers
+	mv "$fs_tmp/answers" "$fs_tmp/native"
+	fs_load enable_fast_epoll=1
+	"$FS_BIN/fsepoll" hold >"$fs_tmp/held" 3>&- </dev/null &
+	hold=$!
+	wait_until 30 grep -q 'direct-->fs_epoll_trampoline' $hooks
+	insmod "$patch" function=do_epoll_ctl
+	wait_until 60 grep -q 0 $livepatch/transition
+	epoll_answers
+	! diff -q "$fs_tmp/native" "$fs_tmp/answers" || fail "the live patch that came second did not get the calls"
+	equal "the parameter" "$(<$switch)" 1
+	livepatch_off
+	epoll_answers
+	diff "$fs_tmp/native" "$fs_tmp/answers" || fail "other answers after the live patch"
+	wait_until 30 grep -q 'direct-->fs_epoll_trampoline' $hooks
+	echo 0 >$switch
+	insmod "$patch" function=do_epoll_ctl
+	wait_until 60 grep -q 0 $livepatch/transition
+	run bash -c "echo 1 >$switch"
+	[[ $status != 0 && $output == *busy* ]] || fail "switched on beside a live patch: $output"
+	equal "lines in the log" "$(fs_klog | grep -c 'Fast Epoll stays off: do_epoll_ctl: .*a live patch has it')" 1
+	livepatch_off
+	echo 1 >$switch
+	wait_until 30 grep -q 'direct-->fs_epoll_trampoline' $hooks
+	epoll_answers
+	diff "$fs_tmp/native" "$fs_tmp/answers" || fail "other answers with the hook"
+	kill $hold
+	wait $hold || true
+}
+
 @test "faults: a network namespace for which we have no memory is not made, and the next one is" {
 	local tries=0 refused=0
 	fs_load

@@ -53,6 +53,8 @@ refuses() {
 	equal "parameter" "$(cat "$fs_param")" 2
 	equal "Load lines" "$(logged 'Load Module')" 1
 	equal "mode lines" "$(logged 'Enable Listen Spawn[Mode-2]')" 1
+	equal "lines of Fast Epoll, which is on by default" "$(logged 'Enable Fast Epoll')" 1
+	equal "its parameter" "$(</sys/module/fastsocket/parameters/enable_fast_epoll)" 1
 	fs_unload
 	equal "Remove lines" "$(logged 'Remove Module')" 1
 }
