@@ -21,6 +21,7 @@
 
 #include "include/fast_epoll.h"
 #include "include/fastsocket.h"
+#include "include/fastsocket_vfs.h"
 #include "include/listen_spawn.h"
 #include "include/rfd.h"
 #include "include/uapi/linux/fastsocket.h"
@@ -285,9 +286,10 @@ static int __init fs_init(void)
 	int err;
 
 	fs_sys_init();
+	fs_vfs_init();
 	err = fs_listen_init();
 	if (err)
-		return err;
+		goto exit_vfs;
 	err = fs_stats_init();
 	if (err)
 		goto exit_listen;
@@ -314,6 +316,8 @@ exit_stats:
 	fs_stats_exit();
 exit_listen:
 	fs_listen_exit();
+exit_vfs:
+	fs_vfs_exit();
 	return err;
 }
 
@@ -324,6 +328,7 @@ static void __exit fs_exit(void)
 	fs_rfd_exit();
 	fs_listen_exit();
 	fs_stats_exit();
+	fs_vfs_exit();
 	pr_info("Remove Module\n");
 }
 

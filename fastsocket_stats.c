@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters; /proc/net/fsocket_stats, fsocket_rfd, fsocket_listeners, fsocket_epoll
+ * Counters; /proc/net/fsocket_stats, fsocket_rfd, fsocket_listeners, fsocket_epoll, fsocket_sockfs
  *
  * Counters are per CPU and per network namespace: nobody else's line is
  * written on the fast path and nobody sees another namespace's figures. Those of Fast
- * Epoll are the machine's; only the first namespace shows them.
+ * Epoll and Fast Sockfs are the machine's; only the first namespace shows them.
  */
 #include <linux/proc_fs.h>
 #include <linux/rculist.h>
@@ -14,6 +14,7 @@
 
 #include "include/fast_epoll.h"
 #include "include/fastsocket.h"
+#include "include/fastsocket_vfs.h"
 #include "include/listen_spawn.h"
 #include "include/rfd.h"
 
@@ -108,6 +109,21 @@ static int fs_epoll_show(struct seq_file *m, void *v)
 	return 0;
 }
 
+/* For all sockets of the machine; as above. */
+static int fs_sockfs_show(struct seq_file *m, void *v)
+{
+	int cpu, i;
+
+	seq_puts(m, "cpu reused fresh kept freed trimmed\n");
+	for_each_possible_cpu(cpu) {
+		seq_printf(m, "%d", cpu);
+		for (i = 0; i < FS_NR_VFS; i++)
+			seq_printf(m, " %lu", fs_vfs_sum(cpu, i));
+		seq_putc(m, '\n');
+	}
+	return 0;
+}
+
 static struct fs_net *fs_seq_net(struct seq_file *m)
 {
 	return fs_net(seq_file_net(m));
@@ -166,8 +182,13 @@ static int __net_init fs_net_init(struct net *net)
 	if (net_eq(net, &init_net) &&
 	    !proc_create_single("fsocket_epoll", 0444, net->proc_net, fs_epoll_show))
 		goto remove_rfd;
+	if (net_eq(net, &init_net) &&
+	    !proc_create_single("fsocket_sockfs", 0444, net->proc_net, fs_sockfs_show))
+		goto remove_epoll;
 	return 0;
 
+remove_epoll:
+	remove_proc_entry("fsocket_epoll", net->proc_net);
 remove_rfd:
 	remove_proc_entry("fsocket_rfd", net->proc_net);
 remove_listeners:
@@ -185,8 +206,10 @@ static void __net_exit fs_net_exit(struct net *net)
 
 	/* Sockets hold their namespace: none of its listeners is left. */
 	WARN_ON_ONCE(!list_empty(&fn->listeners));
-	if (net_eq(net, &init_net))
+	if (net_eq(net, &init_net)) {
+		remove_proc_entry("fsocket_sockfs", net->proc_net);
 		remove_proc_entry("fsocket_epoll", net->proc_net);
+	}
 	remove_proc_entry("fsocket_rfd", net->proc_net);
 	remove_proc_entry("fsocket_listeners", net->proc_net);
 	remove_proc_entry("fsocket_stats", net->proc_net);

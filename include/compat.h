@@ -195,6 +195,16 @@ extern struct static_key_false rps_needed;
 #define ftrace_regs_set_instruction_pointer(fregs, ip)	ftrace_instruction_pointer_set(fregs, ip)
 #endif
 
+/* The last state of an inode that is evicted, as clear_inode() sets it. */
+static inline void fs_inode_set_clear(struct inode *inode)
+{
+#ifdef FS_HAVE_INODE_STATE_RAW
+	inode_state_assign_raw(inode, I_FREEING | I_CLEAR);
+#else
+	inode->i_state = I_FREEING | I_CLEAR;
+#endif
+}
+
 /* Direct calls of ftrace: their own function for one address, or for all of an ops. */
 static inline int fs_register_direct(struct ftrace_ops *ops, unsigned long addr)
 {

@@ -325,6 +325,17 @@ static void have_OPS_FUNC(struct ftrace_ops *ops)
 	int err = ops->ops_func(ops, FTRACE_OPS_CMD_ENABLE_SHARE_IPMODIFY_PEER);
 }
 
+/* need INODE_STATE_RAW INODE_STATE: an inode's state */
+static void have_INODE_STATE_RAW(struct inode *inode)
+{
+	inode_state_assign_raw(inode, I_FREEING | I_CLEAR);
+}
+
+static void have_INODE_STATE(struct inode *inode)
+{
+	inode->i_state = I_FREEING | I_CLEAR;
+}
+
 /* need PORT_RANGE PORT_RANGE_PAIR: a socket's own range of ports */
 static void have_PORT_RANGE(struct sock *sk)
 {

@@ -12,6 +12,11 @@
  *   fscost exchange -a ADDRESS -p PORT -n N
  *       a byte sent to a server that echoes (fsactive -S), and its way back, N times on one
  *       connection
+ *   fscost open -n N
+ *       N times socket() and close(), what RCU frees later included
+ *   fscost accept -a ADDRESS -p PORT -n N
+ *       N times accept4() of a connection that its client has reset, and close(), what RCU frees
+ *       later included
  *
  *   -c CPU  where it runs (0)
  *
@@ -135,15 +140,105 @@ static void measure_exchange(void)
 	}
 }
 
+/* Long enough for a grace period and its callbacks; the same number of instructions each time. */
+static uint64_t wait_busily(void)
+{
+	uint64_t begin = now_ns();
+	long i;
+
+	for (i = 0; i < 20000000; i++)
+		__asm__ volatile("" ::: "memory");
+	return now_ns() - begin;
+}
+
+static void measure_open(void)
+{
+	int i, fd;
+	uint64_t begin = 0;
+
+	for (i = -2000; i < cfg.n; i++) {
+		if (!i)
+			begin = now_ns();
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		if (fd < 0 || close(fd))
+			die("socket: %s", strerror(errno));
+	}
+	cost[done++] = (now_ns() - begin) / cfg.n;
+	ok = cfg.n;
+}
+
+/* Connections that wait in the queue of @lfd, each reset by now */
+static void connect_and_reset(const struct sockaddr_storage *ss, socklen_t len, int n)
+{
+	int i, fd;
+
+	for (i = 0; i < n; i++) {
+		fd = client_socket();
+		if (connect(fd, (const struct sockaddr *)ss, len) || close(fd))
+			die("connection %d: %s", i, strerror(errno));
+	}
+}
+
+static void measure_accept(void)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = make_address(&ss, cfg.addr, cfg.port);
+	int one = 1, i, round, fd, lfd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	uint64_t begin, idle = 0, took = 0;
+
+	if (lfd < 0 || setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
+	    bind(lfd, (struct sockaddr *)&ss, len) || listen(lfd, 4096))
+		die("cannot listen: %s", strerror(errno));
+	for (i = 0; i < 4; i++)
+		idle = wait_busily();
+	/* The first rounds fill whatever is filled by use. */
+	for (round = -2; round < 4; round++) {
+		connect_and_reset(&ss, len, cfg.n);
+		wait_busily();
+		begin = now_ns();
+		for (i = 0; i < cfg.n; i++) {
+			fd = accepted(lfd);
+			if (fd < 0 || close(fd))
+				die("accept %d: %s", i, strerror(errno));
+		}
+		wait_busily();
+		took = now_ns() - begin;
+		if (round < 0)
+			continue;
+		cost[done++] = (took - idle) / cfg.n;
+		ok += cfg.n;
+	}
+}
+
+/* clang-format off */
+static const struct {
+	const char *name;
+	void (*measure)(void);
+} modes[] = {
+	{ "connect", measure_connect },
+	{ "exchange", measure_exchange },
+	{ "open", measure_open },
+	{ "accept", measure_accept },
+};
+
+/* clang-format on */
+
+static void (*mode(const char *name))(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++)
+		if (!strcmp(name, modes[i].name))
+			return modes[i].measure;
+	die("connect, exchange, open or accept?");
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit files = { 70000, 70000 };
-	bool exchange;
+	void (*measure)(void) = mode(argc < 2 ? "" : argv[1]);
 	int c, cpu = 0;
 
-	if (argc < 2 || (strcmp(argv[1], "connect") && strcmp(argv[1], "exchange")))
-		die("connect or exchange?");
-	exchange = !strcmp(argv[1], "exchange");
 	optind = 2;
 	while ((c = getopt(argc, argv, "a:p:n:f:c:")) != -1) {
 		switch (c) {
@@ -171,10 +266,7 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &files);
 	pin_to(cpu);
 	cost = calloc(cfg.n, sizeof(*cost));
-	if (exchange)
-		measure_exchange();
-	else
-		measure_connect();
+	measure();
 	report();
 	return 0;
 }
