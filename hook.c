@@ -133,7 +133,7 @@ int fs_hook_install(struct fs_hook *h)
 			  register_ftrace_function(&h->ops);
 	if (err) {
 		fs_hook_unfilter(h);
-		/* What ftrace leaves of a direct call that it refused, it takes for one that is there. */
+		/* What it leaves of a direct call that it refused, it takes for one. */
 		if (h->direct) {
 			h->ops.func = NULL;
 			h->ops.trampoline = 0;

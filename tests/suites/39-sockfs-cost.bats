@@ -68,12 +68,14 @@ saved() {
 	6.*)
 		saved open 5
 		saved accept 10
+		saved open_service 8
+		saved accept_service 12
 		;;
 	*)
 		saved open 3
 		saved accept 4
+		saved open_service 6
+		saved accept_service 7
 		;;
 	esac
-	saved open_service 7
-	saved accept_service 10
 }
