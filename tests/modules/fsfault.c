@@ -159,6 +159,18 @@ static bool fsf_debugging(unsigned long addr)
 }
 
 /*
+ * Each socket of the system gets its inode through these: that there is no memory for it is
+ * the caller's matter, as it is without us.
+ */
+static bool fsf_for_others(unsigned long addr)
+{
+	char name[KSYM_SYMBOL_LEN];
+
+	sprint_symbol(name, addr);
+	return strstarts(name, "fs_alloc_inode+") || strstarts(name, "fs_alloc_fresh+");
+}
+
+/*
  * Where in the stack is fastsocket, innermost? The frames before the first one
  * outside this module and the injection point are not told apart: they are the
  * same for each call of a kind, and the hash takes them all.
@@ -170,7 +182,7 @@ static bool fsf_consider(const char *kind)
 	u32 hash = 0;
 
 	for (i = 0; i < n; i++) {
-		if (fsf_in_target(trace[i]))
+		if (fsf_in_target(trace[i]) && !fsf_for_others(trace[i]))
 			return fsf_note(kind, trace[i], i ? trace[i - 1] : trace[i], hash);
 		if (fsf_debugging(trace[i]))
 			return false;
