@@ -590,7 +590,7 @@ int fs_btf_layout(const void *data, size_t len, const struct fs_btf_struct *stru
 	if (err)
 		return err;
 	b.index = kvmalloc_array(b.types_len / sizeof(struct btf_type) / FS_BTF_STRIDE + 1,
-				 sizeof(*b.index), GFP_KERNEL);
+				 sizeof(*b.index), GFP_KERNEL | __GFP_NOWARN);
 	if (!b.index)
 		return fs_btf_fail(&b, -ENOMEM, "not enough memory");
 	err = fs_btf_scan(&b, structs, n);
