@@ -494,15 +494,13 @@ int fs_epoll_switch(bool on)
 }
 
 /**
- * fs_epoll_sum() - a counter
- * @cpu: of this CPU
- * @s: which one
+ * fs_epoll_counters() - what became of epoll_ctl(), by enum fs_epoll_stat
  *
- * Return: its value.
+ * Return: the counters of each CPU; they may be read by anybody.
  */
-unsigned long fs_epoll_sum(int cpu, enum fs_epoll_stat s)
+const unsigned long __percpu *fs_epoll_counters(void)
 {
-	return READ_ONCE(per_cpu(fs_epoll_calls, cpu).n[s]);
+	return fs_epoll_calls.n;
 }
 
 /**
@@ -524,9 +522,11 @@ static bool fs_epoll_inside(void)
 	int cpu, i;
 
 	for_each_possible_cpu(cpu) {
-		inside += READ_ONCE(per_cpu(fs_epoll_calls, cpu).entered);
+		const struct fs_epoll_cpu *c = per_cpu_ptr(&fs_epoll_calls, cpu);
+
+		inside += READ_ONCE(c->entered);
 		for (i = 0; i < FS_NR_EPOLL; i++)
-			inside -= fs_epoll_sum(cpu, i);
+			inside -= READ_ONCE(c->n[i]);
 	}
 	return inside;
 }

@@ -51,6 +51,18 @@ static const char * const fs_rfd_names[FS_NR_RFD] = {
 	[FS_RFD_SYN] = "syn",	      [FS_RFD_OFFLINE] = "offline", [FS_RFD_TAKEN] = "taken",
 };
 
+/* ... and of fsocket_epoll and fsocket_sockfs. */
+static const char * const fs_epoll_names[FS_NR_EPOLL] = {
+	[FS_EPOLL_MOD]		= "mod",
+	[FS_EPOLL_DEL]		= "del",
+	[FS_EPOLL_OTHER]	= "other",
+};
+
+static const char * const fs_vfs_names[FS_NR_VFS] = {
+	[FS_VFS_REUSED] = "reused", [FS_VFS_FRESH] = "fresh",	  [FS_VFS_KEPT] = "kept",
+	[FS_VFS_FREED] = "freed",   [FS_VFS_TRIMMED] = "trimmed",
+};
+
 /**
  * fs_net() - our data of a network namespace
  * @net: the namespace
@@ -62,7 +74,10 @@ struct fs_net *fs_net(const struct net *net)
 	return net_generic(net, fs_net_id);
 }
 
-/* A head with @names and a row for each possible CPU, of the @count counters at @counters. */
+/*
+ * A head with @names and a row for each possible CPU, of the @count counters at @counters. NULL:
+ * nothing was counted.
+ */
 static int fs_show_counters(struct seq_file *m, const char * const *names,
 			    const unsigned long __percpu *counters, int count)
 {
@@ -73,11 +88,11 @@ static int fs_show_counters(struct seq_file *m, const char * const *names,
 		seq_printf(m, " %s", names[i]);
 	seq_putc(m, '\n');
 	for_each_possible_cpu(cpu) {
-		const unsigned long *n = per_cpu_ptr(counters, cpu);
+		const unsigned long *n = counters ? per_cpu_ptr(counters, cpu) : NULL;
 
 		seq_printf(m, "%d", cpu);
 		for (i = 0; i < count; i++)
-			seq_printf(m, " %lu", READ_ONCE(n[i]));
+			seq_printf(m, " %lu", n ? READ_ONCE(n[i]) : 0);
 		seq_putc(m, '\n');
 	}
 	return 0;
@@ -100,28 +115,13 @@ static int fs_rfd_show(struct seq_file *m, void *v)
 /* One for the machine: an epoll belongs to no network namespace. Shown in the first one. */
 static int fs_epoll_show(struct seq_file *m, void *v)
 {
-	int cpu;
-
-	seq_puts(m, "cpu mod del other\n");
-	for_each_possible_cpu(cpu)
-		seq_printf(m, "%d %lu %lu %lu\n", cpu, fs_epoll_sum(cpu, FS_EPOLL_MOD),
-			   fs_epoll_sum(cpu, FS_EPOLL_DEL), fs_epoll_sum(cpu, FS_EPOLL_OTHER));
-	return 0;
+	return fs_show_counters(m, fs_epoll_names, fs_epoll_counters(), FS_NR_EPOLL);
 }
 
 /* For all sockets of the machine; as above. */
 static int fs_sockfs_show(struct seq_file *m, void *v)
 {
-	int cpu, i;
-
-	seq_puts(m, "cpu reused fresh kept freed trimmed\n");
-	for_each_possible_cpu(cpu) {
-		seq_printf(m, "%d", cpu);
-		for (i = 0; i < FS_NR_VFS; i++)
-			seq_printf(m, " %lu", fs_vfs_sum(cpu, i));
-		seq_putc(m, '\n');
-	}
-	return 0;
+	return fs_show_counters(m, fs_vfs_names, fs_vfs_counters(), FS_NR_VFS);
 }
 
 static struct fs_net *fs_seq_net(struct seq_file *m)

@@ -102,15 +102,15 @@ struct fs_pool {
 };
 
 /* From fs_vfs_init() to fs_vfs_exit(), as all that follows; constant between them. */
-static struct fs_pool __percpu *fs_pools;
+static struct fs_pool __percpu *fs_pools __read_mostly;
 static struct super_block *fs_sockfs;
-static const struct super_operations *fs_stock_super;
+static const struct super_operations *fs_stock_super __read_mostly;
 /* What is in the super block; never freed, see fs_super_remove(). */
 static struct super_operations *fs_super;
 /* Tells our notes in inodes from what was there before. */
-static unsigned long fs_note_key;
+static unsigned long fs_note_key __read_mostly;
 /* Where a kernel counts an inode's extended attributes, before the inode; 0: it has none. */
-static unsigned int fs_xattrs_at;
+static unsigned int fs_xattrs_at __read_mostly;
 static int fs_cpuhp = -1;
 
 static struct socket_wq *fs_wq_of(struct inode *inode)
@@ -634,15 +634,14 @@ static void fs_super_remove(void)
 }
 
 /**
- * fs_vfs_sum() - a counter
- * @cpu: of this CPU
- * @s: which one
+ * fs_vfs_counters() - what became of sockets' inodes, by enum fs_vfs_stat
  *
- * Return: its value, 0 if there is no pool.
+ * Return: the counters of each CPU, NULL if there is no pool; between fs_vfs_init() and
+ * fs_vfs_exit() they may be read by anybody.
  */
-unsigned long fs_vfs_sum(int cpu, enum fs_vfs_stat s)
+const unsigned long __percpu *fs_vfs_counters(void)
 {
-	return fs_pools ? READ_ONCE(per_cpu_ptr(fs_pools, cpu)->n[s]) : 0;
+	return fs_pools ? fs_pools->n : NULL;
 }
 
 /**

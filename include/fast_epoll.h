@@ -56,7 +56,7 @@ void fs_epoll_trampoline(void);
  */
 int fs_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock);
 
-unsigned long fs_epoll_sum(int cpu, enum fs_epoll_stat s);
+const unsigned long __percpu *fs_epoll_counters(void);
 int fs_epoll_switch(bool on);
 void fs_epoll_get(void);
 void fs_epoll_put(void);

@@ -34,7 +34,7 @@ enum fs_vfs_stat {
 	FS_NR_VFS
 };
 
-unsigned long fs_vfs_sum(int cpu, enum fs_vfs_stat s);
+const unsigned long __percpu *fs_vfs_counters(void);
 void fs_vfs_init(void);
 void fs_vfs_exit(void);
 

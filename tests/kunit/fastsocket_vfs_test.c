@@ -666,22 +666,22 @@ static void fsk_rounds(struct kunit *test, void *arg)
 	}
 }
 
-static void fs_vfs_sum__counts_sockets(struct kunit *test)
+static void fs_vfs_counters__count_sockets(struct kunit *test)
 {
 	struct socket **s = kunit_kcalloc(test, FSK_MANY, sizeof(*s), GFP_KERNEL);
 	unsigned long reused, fresh, kept, freed;
 
 	fsk_need_cpus(test, 2);
 	KUNIT_ASSERT_NOT_NULL(test, s);
-	reused = fs_vfs_sum(1, FS_VFS_REUSED);
-	fresh = fs_vfs_sum(1, FS_VFS_FRESH);
-	kept = fs_vfs_sum(1, FS_VFS_KEPT);
-	freed = fs_vfs_sum(1, FS_VFS_FREED);
+	reused = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_REUSED];
+	fresh = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_FRESH];
+	kept = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_KEPT];
+	freed = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_FREED];
 	fsk_user(test, fsk_rounds, s);
-	reused = fs_vfs_sum(1, FS_VFS_REUSED) - reused;
-	fresh = fs_vfs_sum(1, FS_VFS_FRESH) - fresh;
-	kept = fs_vfs_sum(1, FS_VFS_KEPT) - kept;
-	freed = fs_vfs_sum(1, FS_VFS_FREED) - freed;
+	reused = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_REUSED] - reused;
+	fresh = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_FRESH] - fresh;
+	kept = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_KEPT] - kept;
+	freed = per_cpu_ptr(fs_vfs_counters(), 1)[FS_VFS_FREED] - freed;
 	kunit_info(test, "%lu reused\n", reused);
 	/* Of what a round has closed the next one finds a batch or two, or more. */
 	KUNIT_EXPECT_GE(test, reused, 4 * FSK_MANY);
@@ -713,7 +713,7 @@ static struct kunit_case fsk_vfs_cases[] = {
 	KUNIT_CASE(fs_sockfs_differs__if_lists_are_of_all_cpus),
 	KUNIT_CASE(fs_sockfs_differs__if_others_have_changed_it),
 	KUNIT_CASE(fs_super_install__leaves_other_operations_as_they_are),
-	KUNIT_CASE(fs_vfs_sum__counts_sockets),
+	KUNIT_CASE(fs_vfs_counters__count_sockets),
 	{}
 };
 
