@@ -15,9 +15,9 @@
  * goes to our function. A direct call (FS_DIRECT_HOOK) is the cheaper way to the last of
  * these, for a function that is called often. This is what remains to see of it:
  *  - the kernel allows one such user of a function at a time: the second gets EBUSY;
- *  - it needs no assembly, and the processor's stack of return addresses stays even,
- *    which a trampoline that drops the hooked function's frame breaks up to the
- *    bottom of the call chain;
+ *  - the processor's stack of return addresses stays even, which a trampoline that drops
+ *    the hooked function's frame breaks up to the bottom of the call chain; a callback
+ *    needs no assembly for that, a direct call does;
  *  - sysctl kernel.ftrace_enabled cannot be set to 0 meanwhile (EBUSY).
  */
 #ifndef _FASTSOCKET_HOOK_H
