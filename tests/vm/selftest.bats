@@ -54,6 +54,25 @@ race() {
 	grep -q 'Kernel panic' "$FS_LOGDIR/vm.console"
 }
 
+# int3 CODE: a kernel that says so of itself, then dies
+int3() {
+	printf '%s\n' '<1>Oops: int3: 0000 [#1] PREEMPT SMP NOPTI' "<1>Code: 48 89 44 24 08 31 c0 $1 89 d5"
+}
+
+@test "boot: a kernel that died of a breakpoint which was not there was broken by the emulator" {
+	export FS_DEATH
+	FS_DEATH=$(int3 '66 <90>')
+	expect 126 'the emulator broke' -- bash -c '
+		while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_DEATH"; echo c >/proc/sysrq-trigger; sleep 60'
+}
+
+@test "boot: a kernel that died of a breakpoint in its code died" {
+	export FS_DEATH
+	FS_DEATH=$(int3 'cc <90>')
+	expect 126 'machine died' -- bash -c '
+		while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_DEATH"; echo c >/proc/sysrq-trigger; sleep 60'
+}
+
 @test "boot: a command cannot write to the port that carries the result" {
 	expect 126 'machine died' -- bash -c '
 		for p in /dev/vport* /dev/ttyS0 /dev/kmsg; do
