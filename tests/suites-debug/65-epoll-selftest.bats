@@ -4,44 +4,29 @@
 # fewer rounds of three races: build_epoll_selftest in tests/run says which and why.
 # shellcheck disable=SC2154 # set by helpers.bash
 load ../helpers
+load ../suites/epoll
 
-counters=/proc/net/fsocket_epoll
-hooks=/sys/kernel/tracing/enabled_functions
-hold_pid=''
-
-setup() { ! fs_loaded || fs_unload; }
-
-teardown() {
-	release
-	! fs_loaded || fs_unload
-	fs_klog_clean
-	fs_taint_clean
-}
-
-hooked() { [[ $(<$hooks) == *'direct-->fs_epoll_trampoline'* ]]; }
-
-# hold: a listener is attached, until release
-hold() {
-	rm -f "$fs_tmp/held"
-	"$FS_BIN/fsepoll" hold >"$fs_tmp/held" 3>&- </dev/null &
-	hold_pid=$!
-	wait_until 20 test -s "$fs_tmp/held" || fail "no listener could be attached"
-}
-
-release() {
-	[ "$hold_pid" ] || return 0
-	kill "$hold_pid" || true
-	wait "$hold_pid" || true
-	hold_pid=''
-}
-
-# selftest STATE: what it prints in STATE.log, its verdicts in STATE. Its status is 1 if one of them is "not ok".
+# selftest STATE: verdicts of all cases in STATE, what was printed in STATE.log. Many cases bet on 100 ms being enough
+# for another thread to be asleep in epoll_wait(), and now and then lose on a busy host, with or without the module:
+# as long as a case has not been ok all of them are run again, twice at the most.
 selftest() {
-	local status=0 since=$SECONDS
-	timeout 250 "$FS_BIN/epoll_wakeup_test" >"$fs_tmp/$1.log" 2>&1 3>&- </dev/null || status=$?
-	at_most "status, $1" $status 1
-	grep -E '^(not )?ok [0-9]+ ' "$fs_tmp/$1.log" >"$fs_tmp/$1" || true
-	say "$1: $(grep -c '^ok ' "$fs_tmp/$1" || true) of $(wc -l <"$fs_tmp/$1") are ok, $((SECONDS - since)) s"
+	local round since=$SECONDS status
+	rm -f "$fs_tmp/$1" "$fs_tmp/$1".[0-9]
+	for round in 1 2 3; do
+		status=0
+		timeout 250 "$FS_BIN/epoll_wakeup_test" >"$fs_tmp/$1.log" 2>&1 3>&- </dev/null || status=$?
+		at_most "status, $1" $status 1
+		grep -E '^(not )?ok [0-9]+ ' "$fs_tmp/$1.log" >"$fs_tmp/$1.$round" || true
+		verdicts "$fs_tmp/$1".[0-9] >"$fs_tmp/$1"
+		say "$1, round $round: $(grep -c '^ok ' "$fs_tmp/$1.$round" || true) of $(wc -l <"$fs_tmp/$1") are ok, after $((SECONDS - since)) s"
+		grep -q '^not ok' "$fs_tmp/$1" || break
+		grep -vE '^ok |^# +(RUN|OK) ' "$fs_tmp/$1.log" | sed 's/^/# /' >&3 || true
+	done
+}
+
+# verdicts FILE...: of each case the best
+verdicts() {
+	sed 's/^not ok/not-ok/' "$@" | sort -k2,2n -k1,1r | awk '!seen[$2]++' | sed 's/^not-ok/not ok/'
 }
 
 # same_as_absent STATE
@@ -62,7 +47,7 @@ calls() { fs_columns_of "$counters" mod del other; }
 	! hooked || fail "hooked without a listener"
 	same_as_absent idle
 	hold
-	wait_until 10 hooked || fail "not hooked: $(<$hooks)"
+	wait_until 10 hooked || fail "not hooked: $(<"$tracing/enabled_functions")"
 	selftest used
 	hooked || fail "not hooked any more"
 	at_least "calls that came to us" "$(calls)" 5000
