@@ -13,6 +13,7 @@
  *   off          only count (the initial state)
  *   once         fail each site the first time it is reached from now on
  *   calls        the same, but only for functions in fsf_calls[]
+ *   calls NAME   the same, only for that function
  *   random P S   fail P per cent of the calls, by a generator with seed S
  * /sys/kernel/debug/fsfault/sites, read: a line per site,
  *   KIND OURS INNER CALLS FAILED
@@ -71,6 +72,8 @@ struct fsf_call {
 static struct fsf_site fsf_sites[FSF_SITES];
 static unsigned int fsf_nsites, fsf_total, fsf_lost;
 static enum fsf_mode fsf_mode;
+/* With FSF_CALLS; "": any. */
+static char fsf_only[FSF_NAME];
 static unsigned int fsf_percent;
 static struct rnd_state fsf_rnd;
 static DEFINE_RAW_SPINLOCK(fsf_lock);
@@ -135,7 +138,8 @@ static bool fsf_note(const char *kind, unsigned long ours, unsigned long inner, 
 		strscpy(s->inner, in, FSF_NAME);
 		s->calls++;
 		fail = (fsf_mode == FSF_ONCE && !s->done) ||
-		       (fsf_mode == FSF_CALLS && !s->done && ours == inner) ||
+		       (fsf_mode == FSF_CALLS && !s->done && ours == inner &&
+			(!*fsf_only || !strcmp(kind, fsf_only))) ||
 		       (fsf_mode == FSF_RANDOM && prandom_u32_state(&fsf_rnd) % 100 < fsf_percent);
 		s->done |= fail;
 		s->failed += fail;
@@ -256,12 +260,16 @@ static struct fsf_call fsf_calls[] = {
 	{ .kp.symbol_name = "register_pernet_subsys", .ret = -ENOMEM },
 	{ .kp.symbol_name = "proc_create_net_single" },
 	{ .kp.symbol_name = "proc_create_net_data" },
+	{ .kp.symbol_name = "proc_create_single_data" },
+	{ .kp.symbol_name = "kmemdup" },
+	{ .kp.symbol_name = "kvmalloc_node" },
 	{ .kp.symbol_name = "misc_register", .ret = -ENOMEM },
 	{ .kp.symbol_name = "register_kprobe", .ret = -ENOENT },
 	{ .kp.symbol_name = "sock_create_kern", .ret = -ENOMEM },
 	{ .kp.symbol_name = "__sock_create", .ret = -ENOMEM },
 	{ .kp.symbol_name = "set_cpus_allowed_ptr", .ret = -EINVAL },
 	{ .kp.symbol_name = "register_ftrace_function", .ret = -EBUSY },
+	{ .kp.symbol_name = "register_ftrace_direct_multi", .ret = -EBUSY },
 };
 
 static int fsf_module_event(struct notifier_block *nb, unsigned long event, void *data)
@@ -284,7 +292,7 @@ static ssize_t fsf_mode_write(struct file *file, const char __user *ubuf, size_t
 	unsigned int percent = 0, seed = 0;
 	enum fsf_mode mode;
 	struct fsf_site *s;
-	char buf[64] = "";
+	char buf[64] = "", only[FSF_NAME] = "";
 
 	if (len >= sizeof(buf) || copy_from_user(buf, ubuf, len))
 		return -EINVAL;
@@ -292,7 +300,7 @@ static ssize_t fsf_mode_write(struct file *file, const char __user *ubuf, size_t
 		mode = FSF_OFF;
 	else if (sysfs_streq(buf, "once"))
 		mode = FSF_ONCE;
-	else if (sysfs_streq(buf, "calls"))
+	else if (sysfs_streq(buf, "calls") || sscanf(buf, "calls %63s", only) == 1)
 		mode = FSF_CALLS;
 	else if (sscanf(buf, "random %u %u", &percent, &seed) == 2)
 		mode = FSF_RANDOM;
@@ -300,6 +308,7 @@ static ssize_t fsf_mode_write(struct file *file, const char __user *ubuf, size_t
 		return -EINVAL;
 	raw_spin_lock_irq(&fsf_lock);
 	fsf_mode = mode;
+	strscpy(fsf_only, only, sizeof(fsf_only));
 	fsf_percent = percent;
 	for (s = fsf_sites; s < fsf_sites + fsf_nsites; s++)
 		s->done = false;
