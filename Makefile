@@ -65,9 +65,9 @@ check-debug:
 check-kcsan:
 	tests/run -l kcsan
 
-# What each kernel has passed in the last run, into the README.
-readme-kernels:
-	tests/kernels-table --insert tests/out/kernels.md README.md
+# What each kernel has passed in the last run, into its page.
+docs-kernels:
+	tests/kernels-table --insert tests/out/kernels.md docs/kernels.md
 
 # Can the tests fail? M= only mutants with such a name
 check-mutants:
@@ -92,10 +92,10 @@ help:
 	@echo 'make check-kcsan      not in check: a kernel that finds data races'
 	@echo 'make check-mutants    not in check: breaks the module in many places and sees that the tests notice'
 	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
-	@echo 'make readme-kernels   the last run'"'"'s table of kernels into the README'
+	@echo 'make docs-kernels     the last run'"'"'s table of kernels into docs/kernels.md'
 	@echo 'make style            the style gates: warnings, sparse, checkpatch, coccinelle, formatting, ...'
 	@echo 'make lint-build       of these only the build with W=1 and sparse; warnings are errors'
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-one readme-kernels demo help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-one docs-kernels demo help

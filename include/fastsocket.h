@@ -58,7 +58,7 @@ extern struct workqueue_struct *fs_wq;
  * @FS_NR_STATS: how many there are
  *
  * From FS_NO_WORKER on: SYNs to an attached listener that took the plain
- * kernel's path, by reason; see also fs_stat_names and README.md.
+ * kernel's path, by reason; see also fs_stat_names and docs/ABI.
  */
 enum fs_stat {
 	FS_LOCAL,

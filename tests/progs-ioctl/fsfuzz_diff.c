@@ -637,7 +637,7 @@ static void op_setsockopt(void)
 	struct option_value o;
 
 	plain_option(rg, &o);
-	/* README, Limits: a listener that became a connection. */
+	/* docs/operating.md, kTLS: a listener that became a connection. */
 	if (fd < client(0) && o.name == IPV6_ADDRFORM && o.level == IPPROTO_IPV6 && connected(fd))
 		return;
 	note("setsockopt %s %d/%d len %d ", fd_name(fd), o.level, o.name, (int)o.len);

@@ -29,7 +29,7 @@ sign_kernel() {
 	sbsign --key owner.key --cert owner.pem --output kernel/vmlinuz "$image"
 }
 
-# make_key NAME: as the README tells users to
+# make_key NAME: as docs/operating.md tells users to
 make_key() {
 	openssl req -new -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=Key $1/" -keyout "$1.key" -outform DER -out "$1.der"
 	openssl x509 -inform DER -in "$1.der" -out "$1.pem"

@@ -465,7 +465,7 @@ leaving() {
 
 # ---- ss ----
 
-# Recv-Q of ss is the listener's own queue (README, limits). What nobody fetches is
+# Recv-Q of ss is the listener's own queue (docs/operating.md, limits). What nobody fetches is
 # there after less than a second.
 @test "ss shows the backlog, and connections that nobody fetches, as natively" {
 	shown() {

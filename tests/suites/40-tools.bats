@@ -338,7 +338,7 @@ attached() {
 	for name in $(head -n 1 "$fs_stats"); do
 		case $name in cpu | local | remote | global | redirected | drained) continue ;; esac
 		grep -q "means\[\"$name\"\]" "$tool" || fail "$name is not explained by the command"
-		grep -q "\`$name\`" "$FS_ROOT/README.md" || fail "$name is not explained in README.md"
+		grep -qP "^\t\t\t$name\t" "$FS_ROOT/docs/ABI/procfs-fastsocket" || fail "$name is not explained in docs/ABI"
 	done
 }
 
