@@ -69,6 +69,15 @@ check-kcsan:
 docs-kernels:
 	tests/kernels-table --insert tests/out/kernels.md docs/kernels.md
 
+# Does the documentation say what the sources say?
+docs:
+	tests/docs
+
+# docs/figures/*.svg, from the sources beside them
+figures:
+	tests/setup figures
+	tests/docs --draw
+
 # Can the tests fail? M= only mutants with such a name
 check-mutants:
 	tests/mutants $(if $(M),"$(M)")
@@ -93,9 +102,11 @@ help:
 	@echo 'make check-mutants    not in check: breaks the module in many places and sees that the tests notice'
 	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
 	@echo 'make docs-kernels     the last run'"'"'s table of kernels into docs/kernels.md'
+	@echo 'make docs             whether the documentation says what the sources say'
+	@echo 'make figures          draws the figures of the documentation'
 	@echo 'make style            the style gates: warnings, sparse, checkpatch, coccinelle, formatting, ...'
 	@echo 'make lint-build       of these only the build with W=1 and sparse; warnings are errors'
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-one docs-kernels demo help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-one docs-kernels docs figures demo help
