@@ -4,8 +4,9 @@
  *
  * The device gives nobody anything that the same process could not do with its
  * own sockets, so everybody may open it: SOCKET, LISTEN, ACCEPT, CLOSE and
- * SHUTDOWN_LISTEN are the system calls of these names with all their checks, and
- * SPAWN_LISTEN concerns the calling task and a listener in its own table alone.
+ * SHUTDOWN_LISTEN are the system calls of these names with all their checks,
+ * SPAWN_LISTEN concerns the calling task and a listener in its own table alone, and
+ * ENROL asks who the caller is when it is about others.
  */
 #define pr_fmt(fmt) "Fastsocket: " fmt
 
@@ -18,7 +19,9 @@
 #include <linux/moduleparam.h>
 #include <linux/net.h>
 #include <linux/uaccess.h>
+#include <net/tcp.h>
 
+#include "include/enrol.h"
 #include "include/fast_epoll.h"
 #include "include/fastsocket.h"
 #include "include/fastsocket_vfs.h"
@@ -131,18 +134,10 @@ static struct socket *fs_socket_get(u32 fd)
 static int fs_ioctl_listen(const struct fsocket_ioctl_arg *arg)
 {
 	struct socket *sock = fs_socket_get(arg->fd);
-	int err = 0;
 
 	if (IS_ERR(sock))
 		return PTR_ERR(sock);
-	if (READ_ONCE(fs_spawn_mode) != FS_SPAWN_OFF && fs_can_attach(sock))
-		err = fs_attach(sock);
-	if (err)
-		pr_notice_ratelimited("a listener of %s stays with the plain kernel: error %d\n",
-				      current->comm, err);
-	else if (sock->sk && sock->sk->sk_protocol == IPPROTO_MPTCP)
-		pr_notice_ratelimited("a listener of %s stays with the plain kernel: it is MPTCP (Go programs: GODEBUG=multipathtcp=0)\n",
-				      current->comm);
+	fs_attach_or_say(sock);
 	sockfd_put(sock);
 	return fs_sys_listen(arg->fd, arg->backlog);
 }
@@ -196,6 +191,18 @@ static int fs_ioctl_close(const struct fsocket_ioctl_arg *arg)
 	return close_fd(arg->fd);
 }
 
+static int fs_ioctl_enrol(const struct fsocket_ioctl_arg *arg)
+{
+	unsigned int flags = arg->op.enrol_op.flags;
+	bool on = !(flags & FSOCKET_ENROL_OFF);
+
+	if (flags & ~(FSOCKET_ENROL_OFF | FSOCKET_ENROL_CGROUP))
+		return -EINVAL;
+	if (flags & FSOCKET_ENROL_CGROUP)
+		return fs_enrol_cgroup(arg->fd, on);
+	return fs_enrol_process(arg->op.enrol_op.pid, on);
+}
+
 static long fs_ioctl_do(unsigned int cmd, const struct fsocket_ioctl_arg *arg)
 {
 	switch (cmd) {
@@ -216,6 +223,8 @@ static long fs_ioctl_do(unsigned int cmd, const struct fsocket_ioctl_arg *arg)
 		return fs_sys_shutdown(arg->fd, arg->op.shutdown_op.how);
 	case FSOCKET_IOC_SPAWN_ALL_LISTEN:
 		return fs_ioctl_spawn_all();
+	case FSOCKET_IOC_ENROL:
+		return fs_ioctl_enrol(arg);
 	default:
 		return -ENOTTY;
 	}
@@ -223,8 +232,9 @@ static long fs_ioctl_do(unsigned int cmd, const struct fsocket_ioctl_arg *arg)
 
 static bool fs_ioctl_known(unsigned int cmd)
 {
-	return cmd >= FSOCKET_IOC_SOCKET && cmd <= FSOCKET_IOC_SPAWN_ALL_LISTEN &&
-	       cmd != _IO(FSOCKET_IOC_ID, 0x05);
+	return (cmd >= FSOCKET_IOC_SOCKET && cmd <= FSOCKET_IOC_SPAWN_ALL_LISTEN &&
+		cmd != _IO(FSOCKET_IOC_ID, 0x05)) ||
+	       cmd == FSOCKET_IOC_ENROL;
 }
 
 static long fs_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
@@ -297,9 +307,12 @@ static int __init fs_init(void)
 	if (err)
 		goto exit_stats;
 	fs_epoll_init();
-	err = misc_register(&fs_dev);
+	err = fs_enrol_init();
 	if (err)
 		goto exit_epoll;
+	err = misc_register(&fs_dev);
+	if (err)
+		goto exit_enrol;
 	pr_info("Load Module\n");
 	if (fs_spawn_mode != FS_SPAWN_OFF)
 		pr_info("Enable Listen Spawn[Mode-%u]\n", fs_spawn_mode);
@@ -309,6 +322,8 @@ static int __init fs_init(void)
 		pr_info("Enable Fast Epoll\n");
 	return 0;
 
+exit_enrol:
+	fs_enrol_exit();
 exit_epoll:
 	fs_epoll_exit();
 	fs_rfd_exit();
@@ -324,6 +339,7 @@ exit_vfs:
 static void __exit fs_exit(void)
 {
 	misc_deregister(&fs_dev);
+	fs_enrol_exit();
 	fs_epoll_exit();
 	fs_rfd_exit();
 	fs_listen_exit();
@@ -338,4 +354,5 @@ module_exit(fs_exit);
 MODULE_DESCRIPTION("Fastsocket: every connection on one CPU from interrupt to application");
 MODULE_AUTHOR("The fastsocket.ko project");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.1.0");
+MODULE_VERSION(FS_VERSION);
+MODULE_ALIAS_TCP_ULP("fastsocket");

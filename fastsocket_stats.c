@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters; /proc/net/fsocket_stats, fsocket_rfd, fsocket_listeners, fsocket_epoll, fsocket_sockfs
+ * Counters; /proc/net/fastsocket, fsocket_stats, _rfd, _listeners, _epoll, _sockfs
+ *
+ * The first one is for programs: all there is, a value per key. The others are tables for
+ * people, and fsocket_stats is what the original had.
  *
  * Counters are per CPU and per network namespace: nobody else's line is
  * written on the fast path and nobody sees another namespace's figures. Those of Fast
@@ -12,6 +15,7 @@
 #include <net/net_namespace.h>
 #include <net/netns/generic.h>
 
+#include "include/enrol.h"
 #include "include/fast_epoll.h"
 #include "include/fastsocket.h"
 #include "include/fastsocket_vfs.h"
@@ -124,6 +128,64 @@ static int fs_sockfs_show(struct seq_file *m, void *v)
 	return fs_show_counters(m, fs_vfs_names, fs_vfs_counters(), FS_NR_VFS);
 }
 
+/* Rows "cpu@cpu.@prefix@name value". */
+static void fs_put_counters(struct seq_file *m, int cpu, const char *prefix,
+			    const char * const *names, const unsigned long __percpu *counters,
+			    int count)
+{
+	const unsigned long *n = counters ? per_cpu_ptr(counters, cpu) : NULL;
+	int i;
+
+	for (i = 0; i < count; i++)
+		seq_printf(m, "cpu%d.%s%s %lu\n", cpu, prefix, names[i], n ? READ_ONCE(n[i]) : 0);
+}
+
+static void fs_put_listeners(struct seq_file *m, struct fs_net *fn)
+{
+	unsigned int listeners = 0, clones = 0, workers = 0;
+	const struct fs_listener *ls;
+
+	mutex_lock(&fn->lock);
+	list_for_each_entry(ls, &fn->listeners, node) {
+		listeners++;
+		clones += READ_ONCE(ls->nclones);
+		workers += READ_ONCE(ls->nworkers);
+	}
+	mutex_unlock(&fn->lock);
+	seq_printf(m, "listeners %u\nclones %u\nworkers %u\n", listeners, clones, workers);
+}
+
+/*
+ * A key never changes its meaning; while keys only join, the version stays. What belongs to the
+ * machine and tells of others' programs is in the first namespace only.
+ */
+static int fs_all_show(struct seq_file *m, void *v)
+{
+	struct net *net = seq_file_single_net(m);
+	struct fs_net *fn = fs_net(net);
+	int cpu;
+
+	seq_puts(m, "version 1\nmodule " FS_VERSION "\n");
+	seq_printf(m, "enable_listen_spawn %u\n", READ_ONCE(fs_spawn_mode));
+	seq_printf(m, "enable_receive_flow_deliver %u\n", READ_ONCE(fs_rfd_enabled));
+	seq_printf(m, "enable_fast_epoll %u\n", READ_ONCE(fs_epoll_enabled));
+	seq_printf(m, "fast_sockfs %u\n", !!fs_vfs_counters());
+	fs_put_listeners(m, fn);
+	if (net_eq(net, &init_net)) {
+		seq_printf(m, "enrolled_processes %u\n", fs_enrolled_processes());
+		seq_printf(m, "enrolled_cgroups %u\n", fs_enrolled_cgroups());
+	}
+	for_each_possible_cpu(cpu) {
+		fs_put_counters(m, cpu, "", fs_stat_names, fn->stats->n, FS_NR_STATS);
+		fs_put_counters(m, cpu, "rfd_", fs_rfd_names, fn->stats->rfd, FS_NR_RFD);
+		if (!net_eq(net, &init_net))
+			continue;
+		fs_put_counters(m, cpu, "epoll_", fs_epoll_names, fs_epoll_counters(), FS_NR_EPOLL);
+		fs_put_counters(m, cpu, "sockfs_", fs_vfs_names, fs_vfs_counters(), FS_NR_VFS);
+	}
+	return 0;
+}
+
 static struct fs_net *fs_seq_net(struct seq_file *m)
 {
 	return fs_net(seq_file_net(m));
@@ -172,8 +234,10 @@ static int __net_init fs_net_init(struct net *net)
 	fn->stats = alloc_percpu(struct fs_stats);
 	if (!fn->stats)
 		return -ENOMEM;
-	if (!proc_create_net_single("fsocket_stats", 0444, net->proc_net, fs_stats_show, NULL))
+	if (!proc_create_net_single("fastsocket", 0444, net->proc_net, fs_all_show, NULL))
 		goto free_stats;
+	if (!proc_create_net_single("fsocket_stats", 0444, net->proc_net, fs_stats_show, NULL))
+		goto remove_all;
 	if (!proc_create_net("fsocket_listeners", 0444, net->proc_net, &fs_listeners_seq,
 			     sizeof(struct seq_net_private)))
 		goto remove_stats;
@@ -195,6 +259,8 @@ remove_listeners:
 	remove_proc_entry("fsocket_listeners", net->proc_net);
 remove_stats:
 	remove_proc_entry("fsocket_stats", net->proc_net);
+remove_all:
+	remove_proc_entry("fastsocket", net->proc_net);
 free_stats:
 	free_percpu(fn->stats);
 	return -ENOMEM;
@@ -213,6 +279,7 @@ static void __net_exit fs_net_exit(struct net *net)
 	remove_proc_entry("fsocket_rfd", net->proc_net);
 	remove_proc_entry("fsocket_listeners", net->proc_net);
 	remove_proc_entry("fsocket_stats", net->proc_net);
+	remove_proc_entry("fastsocket", net->proc_net);
 	fs_rfd_net_exit(fn);
 	free_percpu(fn->stats);
 }

@@ -456,8 +456,16 @@ static int fs_connect(struct socket *sock, struct sockaddr_unsized *addr, int le
  * as it is loaded. Those must not be ours, so a socket that was an attached
  * listener once and is a connection now cannot have a ULP.
  */
-static int fs_set_ulp(const struct sock *sk)
+static int fs_set_ulp(const struct sock *sk, sockptr_t optval, unsigned int optlen)
 {
+	char name[TCP_ULP_NAME_MAX] = {};
+
+	if (!optlen)
+		return -EINVAL;
+	if (strncpy_from_sockptr(name, optval, min_t(unsigned int, optlen, sizeof(name) - 1)) < 0)
+		return -EFAULT;
+	if (!strcmp(name, fs_guard_ulp.name))
+		return 0; /* as it was asked for */
 	if ((1 << inet_sk_state_load(sk)) & (TCPF_LISTEN | TCPF_CLOSE))
 		return -ENOTCONN; /* as kTLS says */
 	pr_notice_ratelimited("TCP_ULP on an attached listener: use a new socket\n");
@@ -495,7 +503,7 @@ static int fs_setsockopt(struct socket *sock, int level, int optname, sockptr_t 
 	const struct sock *sk = sock->sk;
 
 	if (level == SOL_TCP && optname == TCP_ULP)
-		return fs_set_ulp(sk);
+		return fs_set_ulp(sk, optval, optlen);
 	if (level == SOL_IPV6 && optname == IPV6_ADDRFORM && sk->sk_family == AF_INET6)
 		return fs_set_addrform(sk, optval, optlen);
 	return fs_stock_ops(sock)->setsockopt(sock, level, optname, optval, optlen);
@@ -1019,6 +1027,26 @@ int fs_attach(struct socket *sock)
 		fs_listener_free(ls);
 	/* Another thread has attached it, or is about to. */
 	return err && fs_listener_find(sock->sk) ? 0 : err;
+}
+
+/**
+ * fs_attach_or_say() - fs_attach() if that is wanted now; a line in the log tells why not
+ * @sock: any socket; the caller holds a reference on its file
+ *
+ * Process context, in the task whose listener it is; may sleep.
+ */
+void fs_attach_or_say(struct socket *sock)
+{
+	int err = 0;
+
+	if (READ_ONCE(fs_spawn_mode) != FS_SPAWN_OFF && fs_can_attach(sock))
+		err = fs_attach(sock);
+	if (err)
+		pr_notice_ratelimited("a listener of %s stays with the plain kernel: error %d\n",
+				      current->comm, err);
+	else if (sock->sk && sock->sk->sk_protocol == IPPROTO_MPTCP)
+		pr_notice_ratelimited("a listener of %s stays with the plain kernel: it is MPTCP (Go programs: GODEBUG=multipathtcp=0)\n",
+				      current->comm);
 }
 
 /**

@@ -271,4 +271,19 @@ static inline bool fs_port_range_change(struct sock *sk, u32 from, u32 to)
 #endif
 }
 
+/* What the tracepoint sched_process_exit calls: fn(task), in the thread that exits. */
+#ifdef FS_HAVE_PROCESS_EXIT_DEAD
+#define FS_AT_PROCESS_EXIT(probe, fn)						\
+	static void probe(void *unused, struct task_struct *task, bool group_dead) \
+	{									\
+		fn(task);							\
+	}
+#else
+#define FS_AT_PROCESS_EXIT(probe, fn)						\
+	static void probe(void *unused, struct task_struct *task)		\
+	{									\
+		fn(task);							\
+	}
+#endif
+
 #endif /* _FASTSOCKET_COMPAT_H */

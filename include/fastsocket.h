@@ -21,6 +21,9 @@ struct socket;
 struct task_struct;
 struct workqueue_struct;
 
+/* One place for modinfo, /proc/net/fastsocket and the packages. */
+#define FS_VERSION "0.1.0"
+
 /* Values of the parameter enable_listen_spawn. */
 enum fs_spawn_mode {
 	FS_SPAWN_OFF	= 0,

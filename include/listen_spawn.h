@@ -243,6 +243,7 @@ static inline struct fs_listener *fs_listener_of(const struct sock *sk)
 int fs_listen_init(void);
 void fs_listen_exit(void);
 int fs_attach(struct socket *sock);
+void fs_attach_or_say(struct socket *sock);
 int fs_spawn(struct socket *sock, int cpu);
 bool fs_attached(const struct socket *sock);
 bool fs_can_attach(const struct socket *sock);

@@ -12,6 +12,7 @@
  * "need A B: what" ends the build with that text unless A or B compiles. So what
  * the module takes for granted is asked for, too, where it is likely to change.
  */
+#include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
@@ -34,6 +35,7 @@
 #include <net/request_sock.h>
 #include <net/sock.h>
 #include <net/tcp.h>
+#include <trace/events/sched.h>
 
 /* The two that tell whether the answers can be trusted. */
 static void have_PRESENT(struct sock *sk)
@@ -362,4 +364,29 @@ static void have_RPS(void)
 {
 	this_cpu_read(softnet_data.input_queue_head);
 	this_cpu_read(softnet_data.input_queue_tail);
+}
+
+/* need CGROUPS: CONFIG_CGROUPS */
+static void have_CGROUPS(struct task_struct *task, struct cgroup *cgroup)
+{
+	bool below = cgroup_is_descendant(task_dfl_cgroup(task), cgroup);
+}
+
+/* need PROCESS_EXIT_DEAD PROCESS_EXIT: the tracepoint where a thread exits */
+static void at_exit_dead(void *unused, struct task_struct *task, bool group_dead)
+{
+}
+
+static void have_PROCESS_EXIT_DEAD(void)
+{
+	check_trace_callback_type_sched_process_exit(at_exit_dead);
+}
+
+static void at_exit(void *unused, struct task_struct *task)
+{
+}
+
+static void have_PROCESS_EXIT(void)
+{
+	check_trace_callback_type_sched_process_exit(at_exit);
 }

@@ -270,6 +270,8 @@ static struct fsf_call fsf_calls[] = {
 	{ .kp.symbol_name = "set_cpus_allowed_ptr", .ret = -EINVAL },
 	{ .kp.symbol_name = "register_ftrace_function", .ret = -EBUSY },
 	{ .kp.symbol_name = "register_ftrace_direct_multi", .ret = -EBUSY },
+	{ .kp.symbol_name = "tracepoint_probe_register", .ret = -ENOMEM },
+	{ .kp.symbol_name = "tcp_register_ulp", .ret = -EEXIST },
 };
 
 static int fsf_module_event(struct notifier_block *nb, unsigned long event, void *data)

@@ -339,6 +339,76 @@ static int hold(void)
 	return 0;
 }
 
+/* A new listener for each line of input; they stay until it ends. */
+static int on_demand(void)
+{
+	char line[16];
+	int fd;
+
+	puts("ready");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		fd = bound_socket(AF_INET, 0);
+		CHECK(!listen(fd, 8));
+		say("one", fd);
+	}
+	return 0;
+}
+
+/* Who started it is gone when the daemon, in a session of its own, listens. */
+static int daemonises(void)
+{
+	int fd[2];
+	char end;
+
+	CHECK(!pipe(fd));
+	if (fork()) {
+		/* As the shell behind a daemon: wait until all who might write are gone. */
+		close(fd[1]);
+		return read(fd[0], &end, 1) != 0;
+	}
+	close(fd[0]);
+	setsid();
+	if (fork())
+		_exit(0);
+	while (getppid() == getsid(0))
+		usleep(1000);
+	exit(listen_and_say("daemon"));
+}
+
+/* Processes that come and go on all CPUs; the last generation listens. */
+static int forks_much(void)
+{
+	int status, failed = 0;
+
+	fflush(stdout);
+	for (int i = 0; i < 8; i++) {
+		if (fork())
+			continue;
+		for (int n = 0; n < 100; n++) {
+			if (!fork())
+				_exit(0);
+			wait(NULL);
+		}
+		_exit(listen_and_say("one"));
+	}
+	while (wait(&status) > 0)
+		failed |= status;
+	return failed != 0;
+}
+
+/* As Go's net package makes its listeners. */
+static int mptcp(void)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = loopback(AF_INET, 0, &sa);
+	int fd = socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
+
+	CHECK(fd >= 0 && !bind(fd, (void *)&sa, len) && !listen(fd, 8));
+	say("mptcp", fd);
+	return 0;
+}
+
 #define CASE(name) { #name, name }
 
 static const struct {
@@ -350,6 +420,7 @@ static const struct {
 	CASE(descriptors), CASE(no_descriptor_left), CASE(cancellation),
 	CASE(broken_stderr), CASE(exec_with_broken_stderr),
 	CASE(exec_with_full_stderr), CASE(reused_stderr), CASE(hold),
+	CASE(on_demand), CASE(daemonises), CASE(forks_much), CASE(mptcp),
 };
 
 int main(int argc, char **argv)

@@ -123,6 +123,34 @@ nothing_is_left() {
 	release
 }
 
+# enrolment: what the tools say is that it could not be done, and the program listens all the same
+@test "faults: each site of enrolment fails once: programs listen in any case, and are attached in the end" {
+	local cgroup=/sys/fs/cgroup/fs-faults tries=0 before
+	fs_load
+	mkdir -p $cgroup
+	echo once >$faults/mode
+	before=-1
+	while [ "$(failed)" != "$before" ]; do
+		tries=$((tries + 1))
+		at_most "rounds until one met no new fault" $tries 39
+		before=$(failed)
+		run "$FS_BIN/fastsocket-enrol" --cgroup $cgroup
+		[ "$status" = 0 ] || [[ $output == *"Cannot allocate memory"* ]] || fail "$output"
+		run cat /proc/fastsocket_enrolled
+		run "$FS_BIN/fastsocket-enrol" -- "$FS_BIN/listen_probe_static" forks
+		[ "$status" = 0 ] || fail "$output"
+		run "$FS_BIN/ulp_probe" refused
+		[ "$status" = 0 ] || fail "$output"
+		"$FS_BIN/fastsocket-enrol" --off --cgroup $cgroup
+	done
+	echo off >$faults/mode
+	say "$tries rounds"
+	at_least "rounds" $tries 5
+	run "$FS_BIN/fastsocket-enrol" -- "$FS_BIN/listen_probe_static" forks
+	equal "in the end" "$output" $'inherited attached\nchild attached'
+	rmdir $cgroup
+}
+
 livepatch=/sys/kernel/livepatch/fslivepatch
 
 # livepatch_off: the kernel takes some time to see that nobody runs it any more

@@ -30,6 +30,16 @@
 /* no member; SPAWN_LISTEN with cpu -1 for every attached listener of the process */
 #define FSOCKET_IOC_SPAWN_ALL_LISTEN	_IO(FSOCKET_IOC_ID, 0x08)
 
+/* Not in the original: 0x10 and above */
+
+/* op.enrol_op, fd with FSOCKET_ENROL_CGROUP */
+#define FSOCKET_IOC_ENROL		_IO(FSOCKET_IOC_ID, 0x10)
+
+/* take back, instead of enrol */
+#define FSOCKET_ENROL_OFF		0x1
+/* the control group whose directory fd is, instead of a process */
+#define FSOCKET_ENROL_CGROUP		0x2
+
 struct fsocket_accept_op {
 	void *sockaddr;		/* struct sockaddr *, may be NULL */
 	int *sockaddr_len;	/* in: room, out: length; may be NULL with sockaddr */
@@ -63,6 +73,11 @@ struct fsocket_epoll_op {
 	struct epoll_event *ev;
 };
 
+struct fsocket_enrol_op {
+	int pid;		/* of a process; 0: the caller's own */
+	__u32 flags;		/* FSOCKET_ENROL_... */
+};
+
 union fsocket_op {
 	struct fsocket_accept_op accept_op;
 	struct fsocket_spawn_op spawn_op;
@@ -70,6 +85,7 @@ union fsocket_op {
 	struct fsocket_socket_op socket_op;
 	struct fsocket_shutdown_op shutdown_op;
 	struct fsocket_epoll_op epoll_op;
+	struct fsocket_enrol_op enrol_op;
 };
 
 struct fsocket_ioctl_arg {
