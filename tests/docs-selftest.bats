@@ -100,10 +100,12 @@ change() {
 	change fastsocket_main.c 's/^module_init/module_param(enable_more, uint, 0444);\n&/'
 	change fastsocket_stats.c 's/^\tif \(!proc_create_net_single\("fsocket_rfd"/\tproc_create_single("fsocket_more", 0444, net->proc_net, fs_rfd_show);\n&/'
 	change fastsocket_stats.c 's/^\tmutex_init\(&fn->lock\);/&\n\tproc_create_single("fastsocket_more", 0444, NULL, fs_rfd_show);/'
-	change fastsocket_stats.c 's/^\t\[FS_DISABLED\].*/&\n\t[FS_MORE]	= "more_reasons",/; s/ queue accepts state/ queue accepts age state/'
+	change fastsocket_stats.c 's/^\t\[FS_DISABLED\].*/&\n\t[FS_MORE]	= "more_reasons",/; s/ queue accepts state/ queue accepts age state/; s/nclones %u/nmore_keys %u\\nclones %u/; s/"epoll_"/"more_"/'
+	change enrol.c 's/kind id name/kind id age name/'
 	change include/uapi/linux/fastsocket.h 's/^#define FSOCKET_IOC_CLOSE.*/&\n#define FSOCKET_IOC_MORE	_IO(FSOCKET_IOC_ID, 0x0a)/'
 	red abi /sys/module/fastsocket/parameters/enable_more /proc/net/fsocket_more /proc/fastsocket_more \
-		'/proc/net/fsocket_stats, does not describe: more_reasons' '/proc/net/fsocket_listeners, does not describe: age' FSOCKET_IOC_MORE
+		'/proc/net/fsocket_stats, does not describe: more_reasons' '/proc/net/fsocket_listeners, does not describe: age' FSOCKET_IOC_MORE \
+		'describe: more_keys' 'describe: cpuN.more_NAME' 'do not have: cpuN.epoll_NAME' '/proc/fastsocket_enrolled, does not describe: age'
 }
 
 @test "abi: a parameter, a file, columns, an ioctl that are gone" {
