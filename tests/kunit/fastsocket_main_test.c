@@ -396,17 +396,18 @@ static void fs_ioctl_do__passes_each_call_its_arguments(struct kunit *test)
 	fsk_user(test, fsk_ioctl_do, NULL);
 }
 
-static void fs_ioctl_known__takes_seven_numbers(struct kunit *test)
+static void fs_ioctl_known__takes_eight_numbers(struct kunit *test)
 {
 	unsigned int nr, n = 0;
 
 	for (nr = 0; nr < 256; nr++) {
 		bool known = fs_ioctl_known(_IO(FSOCKET_IOC_ID, nr));
 
-		KUNIT_EXPECT_EQ_MSG(test, known, nr >= 1 && nr <= 8 && nr != 5, "number %u", nr);
+		KUNIT_EXPECT_EQ_MSG(test, known, (nr >= 1 && nr <= 8 && nr != 5) || nr == 0x10,
+				    "number %u", nr);
 		n += known;
 	}
-	KUNIT_EXPECT_EQ(test, n, 7);
+	KUNIT_EXPECT_EQ(test, n, 8);
 }
 
 static void fs_ioctl_known__refuses_other_types_and_directions(struct kunit *test)
@@ -470,7 +471,7 @@ static struct kunit_case fsk_main_cases[] = {
 	KUNIT_CASE(fs_ioctl_spawn_all__passes_over_what_was_shut_down),
 	KUNIT_CASE(fs_ioctl_close__closes_sockets_and_nothing_else),
 	KUNIT_CASE(fs_ioctl_do__passes_each_call_its_arguments),
-	KUNIT_CASE(fs_ioctl_known__takes_seven_numbers),
+	KUNIT_CASE(fs_ioctl_known__takes_eight_numbers),
 	KUNIT_CASE(fs_ioctl_known__refuses_other_types_and_directions),
 	KUNIT_CASE(fs_ioctl__tells_a_bad_number_from_a_bad_pointer),
 	KUNIT_CASE(fs_dev_fops__hold_the_module),
@@ -489,7 +490,7 @@ struct kunit_suite fsk_main_suite = {
 static struct kunit_suite * const fsk_suites[] = {
 	&fsk_main_suite,  &fsk_hook_suite,  &fsk_sys_suite,    &fsk_stats_suite,
 	&fsk_spawn_suite, &fsk_clone_suite, &fsk_worker_suite, &fsk_rfd_suite,
-	&fsk_btf_suite,	  &fsk_epoll_suite, &fsk_vfs_suite,
+	&fsk_btf_suite,	  &fsk_epoll_suite, &fsk_vfs_suite,    &fsk_enrol_suite,
 };
 
 static int __init fsk_load(void)

@@ -385,3 +385,20 @@ several() {
 	at_least "connections counted" $(($(fs_columns local remote global) - before)) "$requests"
 	at_least locality "$(fs_watch_locality)" 98
 }
+
+@test "nginx: enrolled in the kernel it is as local, and a listener that a reload adds is attached" {
+	local enrolled=/proc/fastsocket_enrolled
+	fs_load
+	FS_RUN="$FS_BIN/fastsocket-enrol --"
+	nginx_configure
+	nginx_start module
+	ab_load $url 40 4
+	equal "answered" "$answered" "$sent"
+	at_least "locality" "$(fs_watch_locality)" 98
+	sed -i 's,^http {,http { server { listen 8043; },' "$nginx_conf"
+	kill -HUP "$(nginx_master)"
+	wait_until 10 sh -c 'ss -Hltn | grep -q :8043'
+	equal "the new listener" "$(fs_listener_field 8043 - port)" 8043
+	nginx_stop
+	wait_until 5 sh -c "[ \$(wc -l <$enrolled) = 1 ]" || fail "still there: $(<$enrolled)"
+}
