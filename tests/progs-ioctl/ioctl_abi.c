@@ -1231,6 +1231,8 @@ static int unknown_numbers(void)
 				if (cmd >= FSOCKET_IOC_SOCKET && nr <= 8 && nr != 5 &&
 				    !d && !size && nr)
 					continue;
+				if (cmd == FSOCKET_IOC_ENROL)
+					continue;
 				CHECK_FAILS(ioctl(dev, cmd, &arg), ENOTTY);
 				CHECK_FAILS(ioctl(dev, cmd, NULL), ENOTTY);
 			}
@@ -1246,6 +1248,7 @@ static int unknown_numbers(void)
 static const unsigned int with_argument[] = {
 	FSOCKET_IOC_SOCKET, FSOCKET_IOC_LISTEN, FSOCKET_IOC_ACCEPT,
 	FSOCKET_IOC_CLOSE, FSOCKET_IOC_SPAWN_LISTEN, FSOCKET_IOC_SHUTDOWN_LISTEN,
+	FSOCKET_IOC_ENROL,
 };
 
 static int bad_pointers(void)
@@ -1326,6 +1329,46 @@ static int good_calls_leave_nothing(void)
 }
 
 /* Sizes and places that the original's programs were compiled with. */
+static int fs_enrol(int pid, unsigned int flags)
+{
+	struct fsocket_ioctl_arg arg = { .fd = -1U };
+
+	arg.op.enrol_op.pid = pid;
+	arg.op.enrol_op.flags = flags;
+	return ioctl(dev, FSOCKET_IOC_ENROL, &arg);
+}
+
+/* Return: whether a listener that is made by listen() is attached; -1: an error. */
+static int listens_attached(int family)
+{
+	int fd = bound_socket(family, 0), rows;
+
+	if (fd < 0 || listen(fd, 8))
+		return -1;
+	rows = listener_rows(port_of(fd), "-", 0);
+	close(fd);
+	return rows == 1;
+}
+
+static int enrols_itself(void)
+{
+	for_each_family(family) {
+		CHECK(listens_attached(family) == 0);
+		CHECK(!fs_enrol(0, 0));
+		CHECK(!fs_enrol(getpid(), 0));
+		CHECK(listens_attached(family) == 1);
+		CHECK(!fs_enrol(0, FSOCKET_ENROL_OFF));
+		CHECK(!fs_enrol(getpid(), FSOCKET_ENROL_OFF));
+		CHECK(listens_attached(family) == 0);
+	}
+	CHECK_FAILS(fs_enrol(0, 4), EINVAL);
+	CHECK_FAILS(fs_enrol(0, 0x80000000U), EINVAL);
+	CHECK_FAILS(fs_enrol(-1, 0), ESRCH);
+	CHECK_FAILS(fs_enrol(2, 0), EINVAL);
+	CHECK_FAILS(fs_enrol(0, FSOCKET_ENROL_CGROUP), EBADF);
+	return 0;
+}
+
 static int layout(void)
 {
 	struct fsocket_ioctl_arg *a = NULL;
@@ -1334,6 +1377,7 @@ static int layout(void)
 	CHECK((size_t)&a->op.accept_op.flags == 8 + 2 * sizeof(void *));
 	CHECK(sizeof(*a) == (sizeof(void *) == 8 ? 32 : 28));
 	CHECK(FSOCKET_IOC_SOCKET == 0xf501 && FSOCKET_IOC_SPAWN_ALL_LISTEN == 0xf508);
+	CHECK((size_t)&a->op.enrol_op.flags == 12 && FSOCKET_IOC_ENROL == 0xf510);
 	return 0;
 }
 
@@ -1357,7 +1401,7 @@ static const struct {
 	CASE(spawn_all_listeners), CASE(spawn_all_without_listener),
 	CASE(unknown_numbers), CASE(bad_pointers),
 	CASE(failed_calls_leave_nothing), CASE(good_calls_leave_nothing),
-	CASE(layout),
+	CASE(layout), CASE(enrols_itself),
 };
 
 int main(int argc, char **argv)

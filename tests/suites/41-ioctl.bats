@@ -160,6 +160,10 @@ both() {
 	both spawn_all_without_listener
 }
 
+@test "ENROL: a process enrols itself, and takes it back; wrong arguments are refused" {
+	both enrols_itself
+}
+
 @test "unknown numbers, directions and sizes are ENOTTY" {
 	both unknown_numbers
 }
