@@ -12,7 +12,7 @@ setup() {
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir -p "$tree"
 	cd "$BATS_TEST_DIRNAME/.." || return
-	cp --parents -r Makefile Kbuild docs/kernels.md .clang-format ./*.c include tools/fastsocket tools/libfsocket.c tests/style tests/setup tests/kernels-table \
+	cp --parents -r Makefile Kbuild docs/kernels.md .clang-format ./*.c include tools/fastsocket tools/libfsocket.c tools/man tests/style tests/setup tests/kernels-table \
 		tests/helpers.bash tests/suites/10-load.bats tests/vm/cpuwatch.c "$tree"
 	cd "$tree" || return
 	rm -f ./*.mod.c
@@ -163,6 +163,16 @@ change() {
 	printf '# see /%s/someone\n' home >>tests/helpers.bash
 	red places
 	finds 'home/someone'
+}
+
+@test "man: a macro that is not there, and what only one of mandoc and man finds" {
+	change tools/man/fastsocket.1 's/^\.SH DOCTOR/.SJ DOCTOR/'
+	red man
+	finds 'SJ'
+	change tools/man/fastsocket.1 's/^\.SJ DOCTOR/.SH DOCTOR/; $s/$/ /'
+	# Blanks at an end are the business of another gate, too.
+	red man whitespace
+	finds 'whitespace at end'
 }
 
 @test "kernels: a cell that is no number, a sum that is none, a mark that is gone" {
