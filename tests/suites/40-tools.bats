@@ -8,7 +8,8 @@ load ../helpers
 tool=$FS_ROOT/tools/fastsocket
 library=$FS_ROOT/tools/libfsocket.so
 probe=$FS_BIN/listen_probe
-read -ra under <<<"$FS_RUN"
+# With the library in any case: enrolling, which is the rule, has a suite of its own.
+under=("$tool" run --preload --)
 
 setup() { fs_loaded || fs_load; }
 
@@ -223,7 +224,7 @@ attached() {
 	run --separate-stderr "${under[@]}" "$BASH" -c 'printf "[%s]" "$@"; exit 7' x 'a b' '' '*' -n --
 	equal "status and arguments" "$status $output" '7 [a b][][*][-n][--]'
 	equal "stderr" "$stderr" ""
-	run --separate-stderr "$tool" run "$BASH" -c 'cat' <<<hello
+	run --separate-stderr "$tool" run --preload "$BASH" -c 'cat' <<<hello
 	equal "input, without --" "$output" hello
 	# shellcheck disable=SC2016
 	run --separate-stderr "$BASH" -c 'echo $$; exec "$@"' x "${under[@]}" "$BASH" -c 'echo $$'
@@ -243,6 +244,7 @@ attached() {
 	run --separate-stderr -2 "$tool"
 	run --separate-stderr -2 "$tool" walk
 	[[ $stderr == *"Usage:"* && -z $output ]]
+	run --separate-stderr -2 "$tool" run --enrol true
 }
 
 @test "run: without the module the command runs, after a warning" {
@@ -277,7 +279,7 @@ attached() {
 	install -m 755 "$tool" "$library" /run/fs-tool/
 	install -m 4755 "$(type -P true)" /run/fs-tool/raised
 	run --separate-stderr -0 setpriv --reuid=65534 --regid=65534 --clear-groups \
-		/run/fs-tool/fastsocket run -- /run/fs-tool/raised
+		/run/fs-tool/fastsocket run --preload -- /run/fs-tool/raised
 	[[ $stderr == *"raised privileges"* ]]
 	run --separate-stderr -0 "${under[@]}" /run/fs-tool/raised
 	equal "root gains nothing by it: stderr" "$stderr" ""
@@ -285,18 +287,18 @@ attached() {
 
 @test "run: finds the installed library; without one, or with one that LD_PRELOAD cannot name, the command still runs" {
 	make -s -C "$FS_ROOT/tools" install PREFIX="$fs_tmp/usr"
-	run --separate-stderr "$fs_tmp/usr/bin/fastsocket" run "$probe" one
+	run --separate-stderr "$fs_tmp/usr/bin/fastsocket" run --preload "$probe" one
 	equal "installed" "$output$stderr" "one attached"
 	ln -s "$fs_tmp/usr/bin/fastsocket" "$fs_tmp/link"
-	run --separate-stderr "$fs_tmp/link" run "$probe" one
+	run --separate-stderr "$fs_tmp/link" run --preload "$probe" one
 	equal "through a link" "$output$stderr" "one attached"
 	rm "$fs_tmp/usr/lib/fastsocket/libfsocket.so"
-	run --separate-stderr -0 "$fs_tmp/link" run "$probe" one
+	run --separate-stderr -0 "$fs_tmp/link" run --preload "$probe" one
 	equal "no library" "$output" "one native"
 	[[ $stderr == *"libfsocket.so is not installed"* ]]
 	mkdir "$fs_tmp/a b"
 	cp "$tool" "$library" "$fs_tmp/a b"
-	run --separate-stderr -0 "$fs_tmp/a b/fastsocket" run "$probe" one
+	run --separate-stderr -0 "$fs_tmp/a b/fastsocket" run --preload "$probe" one
 	equal "space in the path" "$output" "one native"
 	[[ $stderr == *"LD_PRELOAD cannot name"* ]]
 }
@@ -337,15 +339,14 @@ attached() {
 	local name
 	for name in $(head -n 1 "$fs_stats"); do
 		case $name in cpu | local | remote | global | redirected | drained) continue ;; esac
-		grep -q "means\[\"$name\"\]" "$tool" || fail "$name is not explained by the command"
+		grep -q "means\[\"$name\"\]" "$FS_ROOT/tools/stat.awk" || fail "$name is not explained by the command"
 		grep -qP "^\t\t\t$name\t" "$FS_ROOT/docs/ABI/procfs-fastsocket" || fail "$name is not explained in docs/ABI"
 	done
 }
 
 @test "status: needs no privileges" {
-	install -d /run/fs-tool
-	install -m 755 "$tool" /run/fs-tool/
-	run --separate-stderr -0 setpriv --reuid=65534 --regid=65534 --clear-groups /run/fs-tool/fastsocket status
+	make -s -C "$FS_ROOT/tools" install PREFIX=/run/fs-tool
+	run --separate-stderr -0 setpriv --reuid=65534 --regid=65534 --clear-groups /run/fs-tool/bin/fastsocket status
 	equal "stderr" "$stderr" ""
 	[[ $output == *"enable_listen_spawn = 2"* ]]
 }
