@@ -478,7 +478,7 @@ on_terminal() {
 	for words in "stat now" "stat --json --prometheus" "stat --json --watch" "stat --watch 0" "stat --watch 0.01" "stat --watch 1x" "stat --count 3" \
 		"stat --watch --count 0" "stat --watch --count" "stat --netns" "status now" "status --json"; do
 		# shellcheck disable=SC2086 # words
-		run --separate-stderr -2 "$tool" $words
+		run --separate-stderr -2 timeout 60 "$tool" $words
 		equal "output of $words" "$output" ""
 		[[ $stderr = *"Usage: fastsocket ${words%% *}"* ]] || fail "$words: $stderr"
 	done
@@ -787,6 +787,10 @@ enrol --off --cgroup $root/sys/fs/cgroup/system.slice/nginx.service"
 	grep -qx 'DeviceAllow=/dev/fastsocket rw' "$(drop_in redis-server.service)"
 	[[ $(<"$(drop_in nginx.service)") != *DeviceAllow=/* ]]
 	says "systemd does not run here"
+	# It runs, and does not answer.
+	mkdir -p "$root/run/systemd/system"
+	fastsocket 1 enable redis-server
+	grep -qx 'DeviceAllow=/dev/fastsocket rw' "$(drop_in redis-server.service)"
 }
 
 @test "enable: a root directory of its own and sockets from systemd are said" {
@@ -814,6 +818,7 @@ enrol --off --cgroup $root/sys/fs/cgroup/system.slice/nginx.service"
 		run env -u FASTSOCKET_ROOT SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no "$root/etc/systemd/system/fs-verify.service"
 		echo "$output"
 		equal "exit status in $dir" "$status" 0
+		grep -qF "$(sed 's/%/%%/' <<<"/$dir/bin/fastsocket")" "$(drop_in fs-verify.service)" || fail "% is not doubled"
 		says_not 50-fastsocket.conf fs-verify.service
 	done
 	mkdir -p "$root/quote\"/libexec" "$root/quote\"/bin"
@@ -1060,6 +1065,9 @@ module_file() {
 	listener 0.0.0.0 80 2 1 3 1
 	doctor "warning crowded"
 	says "several workers on CPU 0,2"
+	# What one has is not the next one's.
+	listener 0.0.0.0 81 1 1 1 1
+	doctor "warning crowded"
 	module
 	listener 0.0.0.0 80 0 0
 	doctor
@@ -1119,6 +1127,8 @@ nginx_443='LISTEN 0 511 *:443 *:* users:(("nginx",pid=60,fd=7),("nginx",pid=61,f
 	doctor "problem not-enrolled"
 	printf 'kind id name\ncgroup 7 /system.slice/nginx.service2\n' >"$root/proc/fastsocket_enrolled"
 	doctor "problem not-enrolled"
+	printf 'kind id name\ncgroup 7 /system.sli\n' >"$root/proc/fastsocket_enrolled"
+	doctor "problem not-enrolled"
 	printf 'kind id name\ncgroup 7 /system.slice/nginx.service\n' >"$root/proc/fastsocket_enrolled"
 	doctor
 	# One above it will do.
@@ -1148,7 +1158,7 @@ nginx_443='LISTEN 0 511 *:443 *:* users:(("nginx",pid=60,fd=7),("nginx",pid=61,f
 	END
 	doctor "warning nginx-accept-mutex" "warning nginx-reuseport" "warning nginx-workers"
 	says "listen 80 default_server reuseport" "worker_processes 2 for 4 CPUs"
-	stand_in nginx <<<'echo "worker_processes 8; # accept_mutex on;"'
+	stand_in nginx <<<'echo "worker_processes 8; # once; accept_mutex on;"'
 	doctor "warning nginx-workers"
 	says "several share one"
 	# Without nginx -T.

@@ -94,12 +94,12 @@ more_workers()
 	esac
 }
 
-# check_listener ADDRESS PORT WORKERS CPUS CROWDED PID: CPUS that have a worker, CROWDED those that have several
+# check_listener ADDRESS PORT WORKERS CROWDED PID: CROWDED are CPUs that have several
 check_listener()
 {
 	local who what
 
-	who=$(owner "$1" "$2" "$6")
+	who=$(owner "$1" "$2" "$5")
 	what="the listener $1:$2$who"
 	if (($3 == 0)); then
 		finding note no-workers "$what has no worker: nobody waits for connections now" "nothing, if the server has just started"
@@ -108,19 +108,17 @@ check_listener()
 	elif (($3 < ncpu)); then
 		finding warning few-workers "$what has $3 workers for $ncpu CPUs: what arrives on the others is served natively" "$(more_workers "$who")"
 	fi
-	[[ ! $5 ]] || finding warning crowded "$what has several workers on CPU $5" \
+	[[ ! $4 ]] || finding warning crowded "$what has several workers on CPU $4" \
 		"$( (($3 > ncpu)) && echo "as many workers as CPUs: ")$(more_workers "$who")"
 }
 
-# listener_rows_of_module: for each attached listener "ADDRESS PORT WORKERS CPUS CROWDED PID"; CROWDED is "-" for none. The
+# listener_rows_of_module: for each attached listener "ADDRESS PORT WORKERS CROWDED PID"; CROWDED is "-" for none. The
 # row of the listener itself comes after those of its local queues.
 listener_rows_of_module()
 {
 	awk '
 		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
 		$at["cpu"] != "-" {
-			if ($at["workers"] > 0)
-				cpus++
 			if ($at["workers"] > 1)
 				crowded = crowded (crowded == "" ? "" : ",") $at["cpu"]
 			if ($at["pid"] > 0)
@@ -129,20 +127,20 @@ listener_rows_of_module()
 		}
 		{
 			if ($at["state"] != "stopped")
-				print $at["address"], $at["port"], $at["workers"], cpus + 0, crowded == "" ? "-" : crowded, pid + 0
-			cpus = pid = 0
+				print $at["address"], $at["port"], $at["workers"], crowded == "" ? "-" : crowded, pid + 0
+			pid = 0
 			crowded = ""
 		}' "$root/proc/net/fsocket_listeners" 2>/dev/null
 }
 
 check_listeners()
 {
-	local address port workers cpus crowded pid key
+	local address port workers crowded pid key
 	local -A singles=()
 
 	((ncpu > 1)) || return 0
-	while read -r address port workers cpus crowded pid; do
-		check_listener "$address" "$port" "$workers" "$cpus" "${crowded#-}" "$pid"
+	while read -r address port workers crowded pid; do
+		check_listener "$address" "$port" "$workers" "${crowded#-}" "$pid"
 	done < <(listener_rows_of_module)
 	for key in "${!singles[@]}"; do
 		if ((${singles[$key]} > 1)); then
@@ -331,7 +329,7 @@ check_affinity()
 	local pid
 	local -A told=()
 
-	while read -r _ _ _ _ _ pid; do
+	while read -r _ _ _ _ pid; do
 		((pid == 0)) || check_affinity_of "$pid"
 	done < <(listener_rows_of_module)
 }

@@ -95,14 +95,14 @@ existing_unit()
 
 # ---- what a unit is allowed ----
 
-# unit_property UNIT PROPERTY: as systemd has it or, where it does not run, as the last line with it in the unit's files says
+# unit_property UNIT PROPERTY: as systemd has it or, where it does not run or answer, as the last line with it in the unit's files says
 unit_property()
 {
-	local unit=$1 file
+	local unit=$1 file value
 
-	if booted; then
-		# A template has no properties, any instance of it has them.
-		systemctl show --property "$2" --value -- "${unit/@./@fastsocket.}" 2>/dev/null
+	# A template has no properties, any instance of it has them.
+	if booted && value=$(systemctl show --property "$2" --value -- "${unit/@./@fastsocket.}" 2>/dev/null); then
+		echo "$value"
 		return
 	fi
 	file=$(unit_file "$unit") || return
