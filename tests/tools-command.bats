@@ -370,6 +370,13 @@ later() {
 	fastsocket 0 stat --watch --count 1
 	equal "CPU 0" "$(row 0)" "0 30.0 0 0 100.0% 30.0 0"
 	equal "pause" "$(log)" "sleep 1"
+	says "enrolled: 0 processes, 1 control groups"
+	# Another network namespace does not show what is enrolled.
+	later 1 102.00
+	sed -i '/^enrolled/d' "$root/look-1"
+	cp "$root/look-1" "$root/proc/net/fastsocket"
+	fastsocket 0 stat --watch --count 1
+	says_not enrolled
 }
 
 @test "stat --watch: the module goes while it watches: 3, and a word" {
@@ -818,7 +825,7 @@ enrol --off --cgroup $root/sys/fs/cgroup/system.slice/nginx.service"
 		run env -u FASTSOCKET_ROOT SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no "$root/etc/systemd/system/fs-verify.service"
 		echo "$output"
 		equal "exit status in $dir" "$status" 0
-		grep -qF "$(sed 's/%/%%/' <<<"/$dir/bin/fastsocket")" "$(drop_in fs-verify.service)" || fail "% is not doubled"
+		grep -qF "/${dir/\%/%%}/bin/fastsocket" "$(drop_in fs-verify.service)" || fail "% is not doubled"
 		says_not 50-fastsocket.conf fs-verify.service
 	done
 	mkdir -p "$root/quote\"/libexec" "$root/quote\"/bin"
@@ -992,6 +999,13 @@ module_file() {
 	counters fast_sockfs=0
 	doctor "warning feature-off"
 	says "Fast Sockfs is off"
+	counters
+	stand_in dmesg <<<'echo "Fastsocket: Enrolment stays off: not on a PREEMPT_RT kernel"'
+	doctor "warning feature-off"
+	says "Enrolment is off: not on a PREEMPT_RT kernel"
+	stand_in dmesg <<<'echo "Fastsocket: Enrolment and TCP_ULP stay off: task_work_add is not in this kernel"'
+	doctor "warning feature-off"
+	says "Enrolment is off: task_work_add"
 }
 
 @test "doctor: before the module is loaded, what its features will lack" {

@@ -171,7 +171,7 @@ kernel_log()
 # stays_off FEATURE: why, as the log's last line has it
 stays_off()
 {
-	sed -n "s/.*Fastsocket: $1 stays off: //p" <<<"$log" | tail -n 1
+	sed -nE "s/.*Fastsocket: $1( and TCP_ULP)? stays? off: //p" <<<"$log" | tail -n 1
 }
 
 # configured PARAMETER: sets value and place: what modprobe.d or the kernel's command line sets it to
@@ -250,6 +250,9 @@ check_features()
 	fi
 	check_feature enable_fast_epoll "Fast Epoll" 1
 	check_feature enable_receive_flow_deliver "Receive Flow Deliver" 0
+	why=$(stays_off "Enrolment")
+	[[ ! $why ]] || finding warning feature-off "Enrolment is off: $why" \
+		"fastsocket run uses LD_PRELOAD by itself; a unit gets Environment=LD_PRELOAD=.../libfsocket.so (docs/operating.md, \"systemd\")"
 	if [[ ${stat[fast_sockfs]-} = 0 ]]; then
 		why=$(stays_off "Fast Sockfs")
 		todo=$(what_lacks | in_words)
