@@ -65,6 +65,11 @@ check-debug:
 check-kcsan:
 	tests/run -l kcsan
 
+# The packages, from make deb to purge, on a Debian 12 in a directory
+check-packages:
+	tests/setup packages
+	bats $(if $(T),-f "$(T)") tests/packages.bats
+
 # What each kernel has passed in the last run, into its page.
 docs-kernels:
 	tests/kernels-table --insert tests/out/kernels.md docs/kernels.md
@@ -90,9 +95,15 @@ check-one:
 demo:
 	tests/demo
 
+# Debian packages, into DEB=
+DEB ?= out/deb
+deb:
+	packaging/build-deb $(DEB)
+
 help:
 	@echo 'make                  build fastsocket.ko and the tools'
 	@echo 'make modules_install  install the module for that kernel'
+	@echo 'make deb              Debian packages of the module (DKMS), the tools and the header, in $(DEB)'
 	@echo 'make demo             see what it does: nginx in a virtual machine, without and with it'
 	@echo 'make check            all tests (installs what it needs, boots kernels in QEMU)'
 	@echo 'make check-stock      the part of it on the distributions'"'"' kernels'
@@ -100,6 +111,7 @@ help:
 	@echo 'make check-debug      the part on a kernel with debugging, which it builds'
 	@echo 'make check-kcsan      not in check: a kernel that finds data races'
 	@echo 'make check-mutants    not in check: breaks the module in many places and sees that the tests notice'
+	@echo 'make check-packages   not in check: builds, installs, upgrades and purges the Debian packages'
 	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
 	@echo 'make docs-kernels     the last run'"'"'s table of kernels into docs/kernels.md'
 	@echo 'make docs             whether the documentation says what the sources say'
@@ -109,4 +121,4 @@ help:
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-one docs-kernels docs figures demo help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-packages check-one docs-kernels docs figures demo deb help

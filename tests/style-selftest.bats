@@ -6,14 +6,15 @@
 bats_require_minimum_version 1.5.0
 
 # What costs little is run against every violation.
-cheap=(clang-format kernel-doc uapi spdx whitespace places kernels)
+cheap=(clang-format kernel-doc uapi spdx whitespace places man version kernels)
 
 setup() {
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir -p "$tree"
 	cd "$BATS_TEST_DIRNAME/.." || return
 	cp --parents -r Makefile Kbuild docs/kernels.md .clang-format ./*.c include tools/fastsocket tools/libfsocket.c tools/man tests/style tests/setup tests/kernels-table \
-		tests/helpers.bash tests/suites/10-load.bats tests/vm/cpuwatch.c "$tree"
+		tests/helpers.bash tests/suites/10-load.bats tests/vm/cpuwatch.c \
+		debian/changelog packaging/rpm/fastsocket.spec packaging/kubernetes/module.yaml "$tree"
 	cd "$tree" || return
 	rm -f ./*.mod.c
 }
@@ -173,6 +174,29 @@ change() {
 	# Blanks at an end are the business of another gate, too.
 	red man whitespace
 	finds 'whitespace at end'
+}
+
+@test "man: a counter, an ioctl and a parameter that none names" {
+	change tools/man/fastsocket.7 's/^\.B queue_full/.B full/; s/enable_fast_epoll/fast_epoll/'
+	change tools/man/fastsocket.4 's/FSOCKET_IOC_CLOSE/CLOSE/'
+	red man
+	finds 'does not name queue_full' 'does not name enable_fast_epoll' 'does not name FSOCKET_IOC_CLOSE'
+}
+
+@test "version: a package or the command of another version than the module" {
+	change debian/changelog '1s/\(.*\)/(9.1)/'
+	change tools/fastsocket 's/^version=.*/version=9.2/'
+	change packaging/rpm/fastsocket.spec 's/^(Version: +).*/\19.3/'
+	change packaging/kubernetes/module.yaml '0,/:[0-9.]+-\$/s//:9.4-$/'
+	change tools/man/fastsocket.7 's/"fastsocket [0-9.]+"/"fastsocket 9.5"/'
+	red version
+	finds "debian/changelog: '9.1'" "tools/fastsocket: '9.2'" "fastsocket.spec: '9.3'" "module.yaml: '9.4'" "man: '9.5'"
+	change fastsocket_main.c 's/^MODULE_VERSION.*/MODULE_VERSION("9.6");/'
+	red version
+	finds 'MODULE_VERSION is not FS_VERSION'
+	change include/fastsocket.h 's/^(#define FS_VERSION ")/\1v/'
+	red version
+	finds "FS_VERSION is 'v"
 }
 
 @test "kernels: a cell that is no number, a sum that is none, a mark that is gone" {
