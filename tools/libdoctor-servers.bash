@@ -194,7 +194,7 @@ check_mptcp()
 		[[ $port ]] || continue
 		finding warning mptcp "the listener $address:$port of $name is one of MPTCP: those stay native" \
 			"Go: GODEBUG=multipathtcp=0 in its environment; of others the setting that makes it, or sysctl -w net.mptcp.enabled=0 before it starts"
-	done < <(ss -HMltnp 2>/dev/null | listener_rows)
+	done < <(ss -HMlnp 2>/dev/null | listener_rows)
 }
 
 # is_enrolled GROUP: it, or one above it
