@@ -100,11 +100,20 @@ DEB ?= out/deb
 deb:
 	packaging/build-deb $(DEB)
 
+# In a virtual machine; bench/run without --vm measures this machine. B= more options of bench/run
+bench:
+	bench/run --vm $(B)
+
+# Not in check: bench/run itself, from options to figures
+check-bench:
+	bats --tap tests/bench.bats tests/bench-vm.bats
+
 help:
 	@echo 'make                  build fastsocket.ko and the tools'
 	@echo 'make modules_install  install the module for that kernel'
 	@echo 'make deb              Debian packages of the module (DKMS), the tools and the header, in $(DEB)'
 	@echo 'make demo             see what it does: nginx in a virtual machine, without and with it'
+	@echo 'make bench            measure it beside SO_REUSEPORT and BPF, in a virtual machine; B=options, see bench/README.md'
 	@echo 'make check            all tests (installs what it needs, boots kernels in QEMU)'
 	@echo 'make check-stock      the part of it on the distributions'"'"' kernels'
 	@echo '                      both: KERNELS="6.12 7.x:10,20", other kernels, or some suites on one'
@@ -112,6 +121,7 @@ help:
 	@echo 'make check-kcsan      not in check: a kernel that finds data races'
 	@echo 'make check-mutants    not in check: breaks the module in many places and sees that the tests notice'
 	@echo 'make check-packages   not in check: builds, installs, upgrades and purges the Debian packages'
+	@echo 'make check-bench      not in check: bench/run from end to end'
 	@echo 'make check-one T=name a suite or tests of that name; L=debug for that lane'
 	@echo 'make docs-kernels     the last run'"'"'s table of kernels into docs/kernels.md'
 	@echo 'make docs             whether the documentation says what the sources say'
@@ -121,4 +131,4 @@ help:
 	@echo 'make clean'
 	@echo 'KVER=version or KDIR=directory choose the kernel (now: $(KDIR))'
 
-.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-packages check-one docs-kernels docs figures demo deb help
+.PHONY: all modules tools modules_install clean lint-build style check check-stock check-debug check-kcsan check-mutants check-packages check-one docs-kernels docs figures demo bench check-bench deb help
