@@ -34,7 +34,7 @@ describe_nics()
 
 	for dev in /sys/class/net/*; do
 		name=${dev##*/}
-		driver=$(readlink -f "$dev/device/driver" 2>/dev/null)
+		driver=$(readlink -e "$dev/device/driver") || driver=none
 		printf '  %s: driver %s, speed %s, receive queues %d\n' "$name" "${driver##*/}" \
 			"$(cat "$dev/speed" 2>/dev/null || echo -)" "$(find "$dev/queues" -name 'rx-*' 2>/dev/null | wc -l)"
 		value_of "$dev"/queues/rx-*/rps_cpus
@@ -48,7 +48,7 @@ describe_module()
 	if module_is_loaded; then
 		value_of /sys/module/fastsocket/{version,srcversion,parameters/*}
 	elif [[ $load && -r $file ]]; then
-		printf '  loaded for its repeats, parameters as by default: %s\n' "$file"
+		printf '  loaded for its repeats, parameters as by default: %s\n' "${file##*/}"
 		modinfo "$file" | grep -E '^(version|srcversion|vermagic):' | sed 's/^/  /'
 		insmod "$file" && value_of /sys/module/fastsocket/parameters/* && wait_for 10 rmmod fastsocket
 	else
