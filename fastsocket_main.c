@@ -4,8 +4,8 @@
  *
  * The device gives nobody anything that the same process could not do with its
  * own sockets, so everybody may open it: SOCKET, LISTEN, ACCEPT, CLOSE and
- * SHUTDOWN_LISTEN are the system calls of these names with all their checks,
- * SPAWN_LISTEN concerns the calling task and a listener in its own table alone, and
+ * SHUTDOWN_LISTEN are the system calls of these names with all their checks (and
+ * where seccomp checks, it is asked for: fs_filtered()), SPAWN_LISTEN concerns the calling task and a listener in its own table alone, and
  * ENROL asks who the caller is when it is about others.
  */
 #define pr_fmt(fmt) "Fastsocket: " fmt
@@ -18,6 +18,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/net.h>
+#include <linux/seccomp.h>
 #include <linux/uaccess.h>
 #include <net/tcp.h>
 
@@ -133,8 +134,12 @@ static struct socket *fs_socket_get(u32 fd)
  */
 static int fs_ioctl_listen(const struct fsocket_ioctl_arg *arg)
 {
-	struct socket *sock = fs_socket_get(arg->fd);
+	struct socket *sock;
 
+	/* Before it is attached: the caller listens natively then. */
+	if (!fs_sys_can_listen())
+		return -EOPNOTSUPP;
+	sock = fs_socket_get(arg->fd);
 	if (IS_ERR(sock))
 		return PTR_ERR(sock);
 	fs_attach_or_say(sock);
@@ -191,6 +196,21 @@ static int fs_ioctl_close(const struct fsocket_ioctl_arg *arg)
 	return close_fd(arg->fd);
 }
 
+/*
+ * A filter of seccomp forbids system calls by their numbers, and does not see an ioctl that does the
+ * same. A socket that it does not let the program make, or get, is not to be had here, either.
+ * (LISTEN stays: it only concerns a socket that the program has bound.)
+ */
+static bool fs_filtered(unsigned int cmd)
+{
+	if (likely(!seccomp_mode(&current->seccomp)) ||
+	    (cmd != FSOCKET_IOC_SOCKET && cmd != FSOCKET_IOC_ACCEPT))
+		return false;
+	pr_notice_ratelimited("%s has a seccomp filter: use socket() and accept4(), not the ioctls\n",
+			      current->comm);
+	return true;
+}
+
 static int fs_ioctl_enrol(const struct fsocket_ioctl_arg *arg)
 {
 	unsigned int flags = arg->op.enrol_op.flags;
@@ -205,6 +225,8 @@ static int fs_ioctl_enrol(const struct fsocket_ioctl_arg *arg)
 
 static long fs_ioctl_do(unsigned int cmd, const struct fsocket_ioctl_arg *arg)
 {
+	if (fs_filtered(cmd))
+		return -EPERM;
 	switch (cmd) {
 	case FSOCKET_IOC_SOCKET:
 		return fs_sys_socket(arg->op.socket_op.family, arg->op.socket_op.type,

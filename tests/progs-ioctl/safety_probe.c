@@ -3,7 +3,10 @@
  * What an unprivileged user may try with /dev/fastsocket. safety_probe CASE
  * [NUMBER [NUMBER]]; the tests look at the system from outside meanwhile.
  */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -390,6 +393,45 @@ static int own_listener(int workers, int unused)
 	return 0;
 }
 
+/* As RestrictAddressFamilies= or a container's profile: socket() and accept4() are forbidden. */
+static int forbid_sockets(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept4, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { sizeof(code) / sizeof(*code), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static int filtered(int a, int b)
+{
+	struct fsocket_ioctl_arg make = {
+		.op.socket_op = { .family = AF_INET, .type = SOCK_STREAM },
+	};
+	int fd = bound_socket(AF_INET, SOCK_NONBLOCK), c;
+	struct fsocket_ioctl_arg take = { .fd = fd };
+
+	(void)a;
+	(void)b;
+	CHECK(ioctl(dev, FSOCKET_IOC_SOCKET, &make) >= 0);
+	CHECK(!forbid_sockets());
+	CHECK_FAILS(socket(AF_INET, SOCK_STREAM, 0), EPERM);
+	CHECK_FAILS(ioctl(dev, FSOCKET_IOC_SOCKET, &make), EPERM);
+	CHECK(!fs_listen(fd));
+	c = listener_rows(port_of(fd), "-", 0);
+	CHECK_FAILS(accept4(fd, NULL, NULL, 0), EPERM);
+	CHECK_FAILS(ioctl(dev, FSOCKET_IOC_ACCEPT, &take), EPERM);
+	CHECK(c == 1);
+	puts("forbidden");
+	return 0;
+}
+
 #define CASE(name) { #name, name }
 
 static const struct {
@@ -397,7 +439,7 @@ static const struct {
 	int (*run)(int a, int b);
 } cases[] = {
 	CASE(crowd), CASE(parade), CASE(fill), CASE(rounds),
-	CASE(passed_listener), CASE(own_listener),
+	CASE(passed_listener), CASE(own_listener), CASE(filtered),
 };
 
 int main(int argc, char **argv)

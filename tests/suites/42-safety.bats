@@ -92,6 +92,12 @@ pids_seen_by() {
 	equal "output" "$output$stderr" $'ipv4 attached\nipv6 attached'
 }
 
+@test "what seccomp forbids a program the ioctls do not give it" {
+	run --separate-stderr as_nobody "$bin/safety_probe" filtered
+	equal "output" "$output$stderr" forbidden
+	equal "lines in the log" "$(fs_klog | grep -c 'has a seccomp filter: use socket() and accept4()')" 2
+}
+
 @test "a user namespace with a network of its own works and leaves nothing" {
 	# shellcheck disable=SC2016
 	run --separate-stderr as_nobody unshare -Urn sh -c \
