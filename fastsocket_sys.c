@@ -26,18 +26,19 @@ DEFINE_STATIC_CALL_NULL(fs_do_setaffinity, sched_setaffinity);
 
 static bool have_socket, have_listen, have_accept4, have_shutdown, have_setaffinity;
 
-static void *fs_address_of(const char *name)
+/* @without: what is to be had without it. */
+static void *fs_address_of(const char *name, const char *without)
 {
 	void *addr = fs_symbol(name);
 
 	if (!addr)
-		pr_notice("%s is not in this kernel, the ioctl that needs it is off\n", name);
+		pr_notice("%s is not in this kernel: %s\n", name, without);
 	return addr;
 }
 
-#define fs_resolve(call, symbol, have)					\
+#define fs_resolve(call, symbol, have, without)				\
 	do {								\
-		void *addr = fs_address_of(symbol);			\
+		void *addr = fs_address_of(symbol, without);		\
 									\
 		if (addr) {						\
 			static_call_update(call, addr);			\
@@ -52,11 +53,13 @@ static void *fs_address_of(const char *name)
  */
 void fs_sys_init(void)
 {
-	fs_resolve(fs_do_socket, "__sys_socket", have_socket);
-	fs_resolve(fs_do_listen, "__sys_listen", have_listen);
-	fs_resolve(fs_do_accept4, "__sys_accept4", have_accept4);
-	fs_resolve(fs_do_shutdown, "__sys_shutdown", have_shutdown);
-	fs_resolve(fs_do_setaffinity, "sched_setaffinity", have_setaffinity);
+	fs_resolve(fs_do_socket, "__sys_socket", have_socket, "the ioctl that needs it is off");
+	fs_resolve(fs_do_listen, "__sys_listen", have_listen,
+		   "LISTEN is off, programs listen natively");
+	fs_resolve(fs_do_accept4, "__sys_accept4", have_accept4, "the ioctl that needs it is off");
+	fs_resolve(fs_do_shutdown, "__sys_shutdown", have_shutdown, "the ioctl that needs it is off");
+	fs_resolve(fs_do_setaffinity, "sched_setaffinity", have_setaffinity,
+		   "workers do not get their CPUs back");
 }
 
 /**
@@ -70,6 +73,16 @@ void fs_sys_init(void)
 int fs_sys_socket(int family, int type, int protocol)
 {
 	return have_socket ? static_call(fs_do_socket)(family, type, protocol) : -EOPNOTSUPP;
+}
+
+/**
+ * fs_sys_can_listen() - is there what fs_sys_listen() needs? Any context
+ *
+ * Return: whether there is.
+ */
+bool fs_sys_can_listen(void)
+{
+	return have_listen;
 }
 
 /**

@@ -162,6 +162,7 @@ void fs_stats_exit(void);
 void fs_sys_init(void);
 int fs_sys_socket(int family, int type, int protocol);
 int fs_sys_listen(int fd, int backlog);
+bool fs_sys_can_listen(void);
 int fs_sys_accept4(int fd, struct sockaddr __user *addr, int __user *len, int flags);
 int fs_sys_shutdown(int fd, int how);
 long fs_sys_setaffinity(pid_t pid, const struct cpumask *mask);

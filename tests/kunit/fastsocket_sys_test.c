@@ -9,7 +9,7 @@
 
 static void fs_address_of__is_the_function(struct kunit *test)
 {
-	unsigned long addr = (unsigned long)fs_address_of("sock_create_kern");
+	unsigned long addr = (unsigned long)fs_address_of("sock_create_kern", "");
 	unsigned long sym = (unsigned long)&sock_create_kern;
 
 	/* Or behind its ENDBR, which has four bytes. */
@@ -18,7 +18,7 @@ static void fs_address_of__is_the_function(struct kunit *test)
 
 static void fs_address_of__nothing_for_what_is_not_there(struct kunit *test)
 {
-	KUNIT_EXPECT_NULL(test, fs_address_of("fs_no_such_function"));
+	KUNIT_EXPECT_NULL(test, fs_address_of("fs_no_such_function", "nothing"));
 }
 
 static void fs_sys_init__finds_all_of_this_kernel(struct kunit *test)
