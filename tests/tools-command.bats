@@ -1327,6 +1327,11 @@ complete_line() {
 	equal "a unit" "${COMPREPLY[*]}" nginx.service
 	complete_line disable getty
 	equal "units" "${COMPREPLY[*]}" "getty@.service getty@tty1.service"
+	# As bash has it: a word begins at "@".
+	COMP_LINE="fastsocket enable getty@tt" COMP_POINT=26 COMP_WORDBREAKS=$' \t\n"@><=;|&(:'
+	complete_line enable getty @ tt
+	equal "an instance" "${COMPREPLY[*]}" @tty1.service
+	COMP_LINE='' COMP_POINT=0
 	complete_line enrol --unit ''
 	equal "running units" "${COMPREPLY[*]}" "nginx.service ssh.service"
 	complete_line enrol 4
