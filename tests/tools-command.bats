@@ -635,6 +635,17 @@ enrol --off --cgroup $root/sys/fs/cgroup/system.slice/nginx.service"
 	put 0::/system.slice/nginx.service/.control "$root/proc/self/cgroup"
 	fastsocket 0 enrol --own-cgroup
 	equal "told" "$(log | uniq -c | xargs)" "2 enrol --cgroup $root/sys/fs/cgroup/system.slice/nginx.service"
+	# Refused, and the device cannot be opened.
+	mkdir -p "$root/dev/fastsocket"
+	echo 1 >"$root/enrol-status"
+	fastsocket 1 enrol --own-cgroup
+	says "may use some devices only"
+	fastsocket 1 enrol --cgroup /system.slice/nginx.service
+	says_not "some devices only"
+	echo 3 >"$root/enrol-status"
+	fastsocket 3 enrol --own-cgroup
+	says_not "some devices only"
+	rm "$root/enrol-status"
 	put 0::/ "$root/proc/self/cgroup"
 	fastsocket 2 enrol --own-cgroup
 	says "in the top one"
