@@ -1,0 +1,156 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# "fastsocket enable" with systemd as it is: the first process of a PID namespace in this machine, with nothing but our units. The
+# service is a program that listens and says whether it is attached.
+# vm: -t 900
+# shellcheck disable=SC2154 # set by helpers.bash and by run
+bats_require_minimum_version 1.5.0
+load ../helpers
+
+units=/etc/systemd/system
+said=/run/fs-said
+
+# The units of redis-server as Debian hardens it, but for PrivateDevices=
+hardened="NoNewPrivileges=true
+CapabilityBoundingSet=
+LockPersonality=true
+PrivateUsers=true
+ProtectControlGroups=true
+ProtectKernelModules=true
+ProtectKernelTunables=true
+ProtectProc=invisible
+ProtectSystem=strict
+RestrictNamespaces=true
+SystemCallFilter=@system-service
+NoExecPaths=/
+ExecPaths=/usr/bin /usr/lib /usr/lib64 /lib /lib64"
+
+setup_file() {
+	make -s -C "$FS_ROOT/tools" install O="$FS_BIN" PREFIX=/usr
+	cp "$FS_BIN/listen_probe" /usr/bin/fs-probe
+	rm -rf "$units"
+	mkdir -p "$units"
+	printf '[Unit]\nDefaultDependencies=no\n' >"$units/fs-test.target"
+	container=fs unshare --pid --fork --mount --mount-proc --kill-child /lib/systemd/systemd --system --unit=fs-test.target \
+		--log-target=kmsg --show-status=0 </dev/null >/dev/null 2>&1 3>&- &
+	echo $! >/run/fs-unshare
+	wait_until 60 systemd_answers
+}
+
+# What systemd has to see of a client's process id is that of its namespace.
+inside() { nsenter --target "$(first_process)" --pid --mount -- "$@"; }
+
+first_process() { awk '{ print $1 }' "/proc/$(</run/fs-unshare)/task/$(</run/fs-unshare)/children"; }
+
+systemd_answers() { inside systemctl is-active --quiet fs-test.target 2>/dev/null; }
+
+teardown_file() {
+	kill -KILL "$(first_process)"
+	! fs_loaded || fs_unload
+}
+
+setup() { fs_loaded || fs_load; }
+
+teardown() {
+	inside systemctl stop fs-service.service 'fs-template@*.service' 2>/dev/null || true
+	rm -rf "$units"/fs-service.service* "$units"/fs-template@*
+	fs_klog_clean
+	fs_taint_clean
+}
+
+# service LINE...: one that listens, and has these lines besides
+service() {
+	{
+		printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=nobody\n'
+		echo "ExecStart=/usr/bin/fs-probe one"
+		echo "StandardOutput=truncate:$said"
+		printf '%s\n' "$@"
+	} >"$units/fs-service.service"
+	inside systemctl daemon-reload
+}
+
+# runs UNIT "attached"|"native": it starts, and is that
+runs() {
+	rm -f "$said"
+	inside systemctl restart "$1" || fail "$1 does not start: $(inside systemctl status "$1")"
+	equal "$1" "$(<"$said")" "one $2"
+}
+
+@test "enable: the service is attached from its next start on, disable takes it back" {
+	service
+	runs fs-service native
+	run -0 inside fastsocket enable fs-service
+	runs fs-service attached
+	run -0 inside fastsocket disable --now fs-service
+	equal "after disable --now" "$(<"$said")" "one native"
+}
+
+@test "enable: a hardened service is attached; its devices are what needs a line of its own" {
+	service "$hardened" PrivateDevices=yes ProtectClock=yes
+	run -0 inside fastsocket enable fs-service
+	runs fs-service attached
+	sed -i '/^DeviceAllow=/d' "$units/fs-service.service.d/50-fastsocket.conf"
+	inside systemctl daemon-reload
+	runs fs-service native
+	run -0 inside fastsocket enable --now fs-service
+	equal "enabled again" "$(<"$said")" "one attached"
+}
+
+@test "enable: a service that may use all devices still may" {
+	service "ExecStartPre=+/bin/sh -c 'exec 3>/dev/kmsg'"
+	run -0 inside fastsocket enable fs-service
+	runs fs-service attached
+}
+
+@test "enable: a root directory of its own needs RootDirectoryStartOnly=" {
+	mkdir -p /srv/fs-jail
+	service RootDirectory=/srv/fs-jail "BindReadOnlyPaths=/usr /lib -/lib64 /bin" MountAPIVFS=yes
+	run -0 inside fastsocket enable fs-service
+	[[ $output = *RootDirectoryStartOnly=yes* ]]
+	runs fs-service native
+	service RootDirectory=/srv/fs-jail "BindReadOnlyPaths=/usr /lib -/lib64 /bin" MountAPIVFS=yes RootDirectoryStartOnly=yes
+	runs fs-service attached
+}
+
+@test "enable: a service to which its control group is delegated" {
+	service Delegate=yes
+	run -0 inside fastsocket enable --now fs-service
+	equal "delegated" "$(<"$said")" "one attached"
+}
+
+@test "enable: all instances of a template" {
+	service
+	mv "$units/fs-service.service" "$units/fs-template@.service"
+	inside systemctl daemon-reload
+	run -0 inside fastsocket enable fs-template@
+	runs fs-template@one attached
+	runs fs-template@two attached
+}
+
+@test "enable: without the module the service starts, natively" {
+	service
+	run -0 inside fastsocket enable --now fs-service
+	equal "with the module" "$(<"$said")" "one attached"
+	inside systemctl stop fs-service
+	fs_unload
+	runs fs-service native
+}
+
+@test "enrol --unit, revoke --unit: by the control group that systemd has given it" {
+	service "ExecStartPost=/usr/bin/fs-probe one"
+	run -0 inside fastsocket enable --now fs-service
+	# What runs, and is enrolled, is on the list.
+	run -0 fastsocket enrolled
+	[[ $output = *"/fs-service.service"* ]]
+	run -0 inside fastsocket revoke --unit fs-service
+	run -0 fastsocket enrolled
+	[[ $output != *"/fs-service.service"* ]]
+	run -0 inside fastsocket enrol --unit fs-service
+	run -0 fastsocket enrolled
+	[[ $output = *"/fs-service.service"* ]]
+	run inside fastsocket doctor --json
+	[[ $output = *'"findings"'* && $output != *not-enrolled* ]]
+	inside fastsocket revoke --unit fs-service
+	run inside fastsocket doctor --json
+	[[ $output = *not-enrolled* ]]
+}
