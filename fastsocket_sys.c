@@ -57,7 +57,8 @@ void fs_sys_init(void)
 	fs_resolve(fs_do_listen, "__sys_listen", have_listen,
 		   "LISTEN is off, programs listen natively");
 	fs_resolve(fs_do_accept4, "__sys_accept4", have_accept4, "the ioctl that needs it is off");
-	fs_resolve(fs_do_shutdown, "__sys_shutdown", have_shutdown, "the ioctl that needs it is off");
+	fs_resolve(fs_do_shutdown, "__sys_shutdown", have_shutdown,
+		   "the ioctl that needs it is off");
 	fs_resolve(fs_do_setaffinity, "sched_setaffinity", have_setaffinity,
 		   "workers do not get their CPUs back");
 }

@@ -48,9 +48,15 @@ static int wrong_use(void)
 	return WRONG_USE;
 }
 
+/* The error is that of opening the device. */
+static bool cannot_open;
+
 /* What the kernel said, in terms of what was asked for. */
 static const char *reason(int error, bool cgroup)
 {
+	if (cannot_open)
+		return error == EPERM ? DEVICE " may not be opened here: DeviceAllow=" :
+					DEVICE " cannot be opened: permission denied";
 	switch (error) {
 	case EPERM:
 		return cgroup ? "not permitted: needs CAP_NET_ADMIN" :
@@ -87,8 +93,10 @@ static int enrol(int fd, int pid, unsigned int flags)
 	struct fsocket_ioctl_arg arg = { .fd = fd };
 	int dev = open(DEVICE, O_RDWR | O_CLOEXEC), error = 0;
 
-	if (dev < 0)
+	if (dev < 0) {
+		cannot_open = errno == EPERM || errno == EACCES;
 		return errno;
+	}
 	arg.op.enrol_op.pid = pid;
 	arg.op.enrol_op.flags = flags;
 	if (ioctl(dev, FSOCKET_IOC_ENROL, &arg) < 0)
