@@ -4,9 +4,9 @@
  *
  * The device gives nobody anything that the same process could not do with its
  * own sockets, so everybody may open it: SOCKET, LISTEN, ACCEPT, CLOSE and
- * SHUTDOWN_LISTEN are the system calls of these names with all their checks (and
- * where seccomp checks, it is asked for: fs_filtered()), SPAWN_LISTEN concerns the calling task and a listener in its own table alone, and
- * ENROL asks who the caller is when it is about others.
+ * SHUTDOWN_LISTEN are the system calls of these names with all their checks (for
+ * seccomp see fs_filtered()), SPAWN_LISTEN concerns the calling task and a listener
+ * in its own table alone, and ENROL asks who the caller is when it is about others.
  */
 #define pr_fmt(fmt) "Fastsocket: " fmt
 
@@ -197,8 +197,9 @@ static int fs_ioctl_close(const struct fsocket_ioctl_arg *arg)
 }
 
 /*
- * A filter of seccomp forbids system calls by their numbers, and does not see an ioctl that does the
- * same. A socket that it does not let the program make, or get, is not to be had here, either.
+ * A filter of seccomp forbids system calls by their numbers, and does not see an ioctl that
+ * does the same. A socket that it does not let the program make, or get, is not to be had
+ * here, either.
  * (LISTEN stays: it only concerns a socket that the program has bound.)
  */
 static bool fs_filtered(unsigned int cmd)
