@@ -414,7 +414,7 @@ on_terminal() {
 	for _ in {1..50}; do [ ! -s "$BATS_TEST_TMPDIR/after" ] || break; sleep 0.1; done
 	exec 7>&-
 	[ -s "$BATS_TEST_TMPDIR/after" ] || kill "$session" "$(<"$BATS_TEST_TMPDIR/pid")"
-	wait
+	wait "$session" || true
 	diff "$BATS_TEST_TMPDIR/before" "$BATS_TEST_TMPDIR/after"
 	# The last thing on the other screen is that it is left, and that the cursor is back.
 	[[ $(<"$BATS_TEST_TMPDIR/screen") = *$'\033[?1049h\033[?25l'*"Accepted connections per second"*$'\033[?25h\033[?1049l'* ]]
