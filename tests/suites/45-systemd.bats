@@ -135,22 +135,3 @@ runs() {
 	fs_unload
 	runs fs-service native
 }
-
-@test "enrol --unit, revoke --unit: by the control group that systemd has given it" {
-	service "ExecStartPost=/usr/bin/fs-probe one"
-	run -0 inside fastsocket enable --now fs-service
-	# What runs, and is enrolled, is on the list.
-	run -0 fastsocket enrolled
-	[[ $output = *"/fs-service.service"* ]]
-	run -0 inside fastsocket revoke --unit fs-service
-	run -0 fastsocket enrolled
-	[[ $output != *"/fs-service.service"* ]]
-	run -0 inside fastsocket enrol --unit fs-service
-	run -0 fastsocket enrolled
-	[[ $output = *"/fs-service.service"* ]]
-	run inside fastsocket doctor --json
-	[[ $output = *'"findings"'* && $output != *not-enrolled* ]]
-	inside fastsocket revoke --unit fs-service
-	run inside fastsocket doctor --json
-	[[ $output = *not-enrolled* ]]
-}
