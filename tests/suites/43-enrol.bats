@@ -146,6 +146,8 @@ nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 	kill -9 $asked_pid
 	wait $asked_pid || true
 	equal "list" "$(<$enrolled)" "kind id name"
+	# The list leaves out who is gone; this counts what is kept.
+	equal "enrolled processes" "$(key enrolled_processes)" 0
 }
 
 @test "enrol: a name with a line break in it is one line" {
