@@ -409,12 +409,7 @@ static int mptcp(void)
 	return 0;
 }
 
-#define CASE(name) { #name, name }
-
-static const struct {
-	const char *name;
-	int (*run)(void);
-} cases[] = {
+static const struct probe_case cases[] = {
 	CASE(one), CASE(twice), CASE(both_families), CASE(forks), CASE(vforks),
 	CASE(spawns), CASE(threads), CASE(signals), CASE(dups), CASE(errors),
 	CASE(descriptors), CASE(no_descriptor_left), CASE(cancellation),
@@ -425,9 +420,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	for (unsigned int i = 0; argc == 2 && i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (!strcmp(argv[1], cases[i].name))
-			return cases[i].run();
-	fprintf(stderr, "usage: listen_probe CASE\n");
-	return 2;
+	return run_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 }

@@ -242,4 +242,22 @@ static inline int in_child(int (*check)(void *arg), void *arg)
 	return pid < 0 || waitpid(pid, &status, 0) != pid || status;
 }
 
+/* What a program can be asked for by name. */
+struct probe_case {
+	const char *name;
+	int (*run)(void);
+};
+
+#define CASE(name) { #name, name }
+
+/* Return: the exit status of the case that is named by the only argument, 2 for wrong use. */
+static inline int run_case(const struct probe_case *cases, unsigned int n, int argc, char **argv)
+{
+	for (unsigned int i = 0; argc == 2 && i < n; i++)
+		if (!strcmp(argv[1], cases[i].name))
+			return cases[i].run();
+	fprintf(stderr, "usage: %s CASE\n", program_invocation_short_name);
+	return 2;
+}
+
 #endif /* PROBE_H */

@@ -147,20 +147,11 @@ static int raced(void)
 	return 0;
 }
 
-#define CASE(name) { #name, name }
-
-static const struct {
-	const char *name;
-	int (*run)(void);
-} cases[] = {
+static const struct probe_case cases[] = {
 	CASE(before_and_after), CASE(accepted), CASE(refused), CASE(interrupted), CASE(raced),
 };
 
 int main(int argc, char **argv)
 {
-	for (unsigned int i = 0; argc == 2 && i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (!strcmp(argv[1], cases[i].name))
-			return cases[i].run();
-	fprintf(stderr, "usage: ulp_probe CASE\n");
-	return 2;
+	return run_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 }
