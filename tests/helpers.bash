@@ -95,6 +95,10 @@ fs_load() { insmod "$FS_KO" "$@" && [ -c /dev/fastsocket ]; }
 # Killed processes close their sockets some time after the kill.
 fs_unload() { wait_until 5 rmmod fastsocket 2>/dev/null || rmmod fastsocket; }
 
+# What holds the module: attached listeners, open devices.
+references() { cat /sys/module/fastsocket/refcnt; }
+references_are() { [ "$(references)" = "$1" ]; }
+
 # fs_column NAME [FILE]: sum over all CPUs of a column of the statistics
 fs_column() {
 	awk -v want="$1" '

@@ -29,7 +29,6 @@ teardown() {
 	fs_taint_clean
 }
 
-references_are() { [ "$(cat /sys/module/fastsocket/refcnt)" = "$1" ]; }
 
 # fuzz PROGRAM SHARE [ARGUMENT...]: for SHARE sixtieths of FUZZ_SECONDS
 fuzz() {

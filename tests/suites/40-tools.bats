@@ -24,9 +24,6 @@ teardown() {
 
 teardown_file() { ! fs_loaded || fs_unload; }
 
-references() { cat /sys/module/fastsocket/refcnt; }
-references_are() { [ "$(references)" = "$1" ]; }
-
 # hold COMMAND...: one that prints its port and ends with its input; sets port and hold_pid
 hold() {
 	mkfifo "$fs_tmp/input"

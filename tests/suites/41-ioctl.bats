@@ -21,9 +21,6 @@ teardown() {
 
 teardown_file() { fs_unload; }
 
-references() { cat /sys/module/fastsocket/refcnt; }
-references_are() { [ "$(references)" = "$1" ]; }
-
 # both CASE: in each build
 both() {
 	local program

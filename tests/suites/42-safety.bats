@@ -33,7 +33,6 @@ teardown() {
 
 teardown_file() { fs_unload; }
 
-references_are() { [ "$(cat /sys/module/fastsocket/refcnt)" = "$1" ]; }
 as_user() { setpriv --reuid="$1" --regid="$1" --clear-groups -- "${@:2}"; }
 as_nobody() { as_user 65534 "$@"; }
 

@@ -26,9 +26,6 @@ teardown() {
 
 teardown_file() { ! fs_loaded || fs_unload; }
 
-references() { cat /sys/module/fastsocket/refcnt; }
-references_are() { [ "$(references)" = "$1" ]; }
-
 # key NAME: of /proc/net/fastsocket
 key() { awk -v k="$1" '$1 == k { print $2 }' /proc/net/fastsocket; }
 
