@@ -138,7 +138,7 @@ change() {
 @test "modinfo: a value that is not told, another default, a parameter without a word" {
 	change fastsocket_main.c 's/ 1: workers/ or workers/; s/default 2/default 1/'
 	change fastsocket_main.c '/^MODULE_LICENSE/i static int fs_more;\nmodule_param(fs_more, int, 0444);'
-	red modinfo
+	red modinfo man
 	finds 'does not tell what 1 is' 'the default is 2' "fs_more: '' has no default"
 }
 
