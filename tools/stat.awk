@@ -193,7 +193,7 @@ function json(   i)
 		printf "  %s: %s,\n", json_value(settings[i] ""), json_value(setting[settings[i]])
 	print "  \"cpus\": ["
 	for (i = 1; i <= ncpus; i++)
-		printf "    {\"cpu\": %s, %s}%s\n", cpus[i], json_counters(cpus[i]), i < ncpus ? "," : ""
+		printf "    {\"cpu\": %s, %s}%s\n", cpus[i], json_counters(cpus[i]), (i < ncpus ? "," : "")
 	print "  ],"
 	printf "  \"total\": {%s}\n", json_counters("all")
 	print "}"
