@@ -214,13 +214,26 @@ static bool fs_must_drain(struct fs_clone *c)
  * them they would not: wake those that are due. They find nothing and wait on;
  * the program does not notice. Under RCU.
  */
-static void fs_wake_unsettled(struct fs_listener *ls)
+static void fs_wake_unsettled_of(struct fs_listener *ls)
 {
 	struct fs_clone *c;
 
 	list_for_each_entry_rcu(c, &ls->clones, node)
 		if (!READ_ONCE(c->live))
 			wake_up_interruptible_all(&c->sock->wq.wait);
+}
+
+static void fs_wake_unsettled(struct fs_listener *ls)
+{
+	struct fs_group *g = rcu_dereference(ls->group);
+	struct fs_listener *m;
+
+	if (!g) {
+		fs_wake_unsettled_of(ls);
+		return;
+	}
+	list_for_each_entry_rcu(m, &g->members, member)
+		fs_wake_unsettled_of(m);
 }
 
 /*
@@ -487,6 +500,18 @@ static int fs_conn_request_native(struct fs_listener *ls, struct sk_buff *skb)
 	return err;
 }
 
+/* The clone of this CPU, of @ls or of another member of its group; NULL: there is none. Under RCU. */
+static struct fs_clone *fs_clone_here(const struct fs_listener *ls)
+{
+	struct fs_clone *c = rcu_dereference(ls->slot[raw_smp_processor_id()]), *other;
+
+	if (likely(!rcu_access_pointer(ls->group)) ||
+	    (c && fs_clone_obstacle(c) == FS_REDIRECTED))
+		return c;
+	other = fs_group_clone(ls);
+	return other && fs_listener_obstacle(ls->sk) == FS_REDIRECTED ? other : c;
+}
+
 /* Pick the clone for a SYN on this CPU or say why there is none. Under RCU. */
 static struct fs_clone *fs_pick_clone(struct fs_listener *ls, enum fs_stat *why)
 {
@@ -496,9 +521,10 @@ static struct fs_clone *fs_pick_clone(struct fs_listener *ls, enum fs_stat *why)
 	if (READ_ONCE(fs_spawn_mode) == FS_SPAWN_OFF)
 		return NULL;
 	*why = FS_NO_WORKER;
-	c = rcu_dereference(ls->slot[raw_smp_processor_id()]);
+	c = fs_clone_here(ls);
 	if (!c)
 		return NULL;
+	ls = c->ls;
 	*why = FS_CGROUP;
 	if (!c->usable)
 		return NULL;
@@ -550,8 +576,10 @@ int fs_conn_request(struct sock *sk, struct sk_buff *skb)
 	fs_count(ls->fn, why);
 	if (!c)
 		return fs_conn_request_native(ls, skb);
+	/* Of @ls, or of another member of its group. */
+	sk = c->ls->sk;
 	fs_clone_sync(c->sk, sk);
-	err = ls->orig_af_ops->conn_request(c->sk, skb);
+	err = c->ls->orig_af_ops->conn_request(c->sk, skb);
 	drops = sk_drops_read(c->sk);
 	if (unlikely(drops)) {
 		sk_drops_add(c->sk, -drops);
@@ -679,6 +707,7 @@ void fs_clone_unpublish(struct fs_clone *c)
 {
 	struct fs_listener *ls = c->ls;
 
+	fs_group_withdraw(c);
 	if (rcu_access_pointer(ls->slot[c->cpu]) == c)
 		RCU_INIT_POINTER(ls->slot[c->cpu], NULL);
 }

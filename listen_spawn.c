@@ -807,6 +807,7 @@ static void fs_detach(struct fs_listener *ls)
 		fs_clone_stop(c);
 		fs_clone_unhook(c);
 	}
+	fs_group_leave(ls);
 	fs_workers_drop(ls);
 	fs_unhook(ls);
 	lock_sock(ls->sk);

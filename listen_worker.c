@@ -43,6 +43,9 @@
 static DEFINE_HASHTABLE(fs_tasks, FS_TASK_BITS);
 static DEFINE_MUTEX(fs_tasks_lock);
 
+/* How many workers have ever joined: tells which of two has joined first. */
+static atomic_long_t fs_joins;
+
 static unsigned long fs_key(const struct pid *pid)
 {
 	return (unsigned long)pid;
@@ -92,8 +95,61 @@ static struct fs_clone *fs_slot(const struct fs_listener *ls, int cpu)
 	return rcu_dereference_protected(ls->slot[cpu], lockdep_is_held(&ls->lock));
 }
 
+/* Add the workers that @ls has on @cpu, and when the last of them joined. */
+static void fs_add_workers(const struct fs_listener *ls, int cpu, unsigned int *n,
+			   unsigned long *joined)
+{
+	const struct fs_clone *c = rcu_dereference(ls->slot[cpu]);
+	const struct fs_worker *w;
+
+	if (!c)
+		return;
+	*n += READ_ONCE(c->nworkers);
+	hlist_for_each_entry_rcu(w, &c->workers, on_clone)
+		*n -= !fs_pid_alive(w->pid);
+	*joined = max(*joined, READ_ONCE(c->joined));
+}
+
+/* The same of all members of its group. */
+static void fs_count_workers(const struct fs_listener *ls, int cpu, unsigned int *n,
+			     unsigned long *joined)
+{
+	const struct fs_listener *m;
+	const struct fs_group *g;
+
+	*n = 0;
+	*joined = 0;
+	rcu_read_lock();
+	g = rcu_dereference(ls->group);
+	if (g) {
+		list_for_each_entry_rcu(m, &g->members, member)
+			fs_add_workers(m, cpu, n, joined);
+	} else {
+		fs_add_workers(ls, cpu, n, joined);
+	}
+	rcu_read_unlock();
+}
+
+/* Is there another worker, of this listener or of its group? A hint without ls->lock. */
+static bool fs_has_company(const struct fs_listener *ls)
+{
+	const struct fs_listener *m;
+	const struct fs_group *g;
+	unsigned int n = 0;
+
+	if (READ_ONCE(ls->nworkers) > 1)
+		return true;
+	rcu_read_lock();
+	g = rcu_dereference(ls->group);
+	if (g)
+		list_for_each_entry_rcu(m, &g->members, member)
+			n += READ_ONCE(m->nworkers);
+	rcu_read_unlock();
+	return n > 1;
+}
+
 /*
- * The CPU of @mask that has the fewest workers of @ls; of several the one that
+ * The CPU of @mask that has the fewest workers of @ls or its group; of several the one that
  * got its last worker first, then the lowest. When a server replaces its workers,
  * old and new ones overlap: a CPU that has a new one already is not the next, but
  * one whose old worker is about to go.
@@ -105,10 +161,10 @@ static int fs_choose_cpu(const struct fs_listener *ls, const struct cpumask *mas
 	int cpu, best = -1;
 
 	for_each_cpu_and(cpu, mask, cpu_online_mask) {
-		const struct fs_clone *c = fs_slot(ls, cpu);
-		unsigned int n = c ? c->nworkers : 0;
-		unsigned long joined = c ? c->joined : 0;
+		unsigned long joined;
+		unsigned int n;
 
+		fs_count_workers(ls, cpu, &n, &joined);
 		if (n < least || (n == least && joined < oldest)) {
 			least = n;
 			oldest = joined;
@@ -307,8 +363,8 @@ void fs_workers_drop(struct fs_listener *ls)
 	fs_workers_drop_if(ls, false);
 }
 
-/* Make current a worker of @ls on @cpu (-1: any); holds ls->lock. */
-static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
+/* Make current a worker of @ls on @cpu (-1: any); holds ls->lock, and that of its group. */
+static struct fs_worker *fs_worker_add(struct fs_listener *ls, int cpu)
 {
 	struct fs_worker *w;
 	struct fs_clone *c;
@@ -335,9 +391,20 @@ static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
 	w->retry = jiffies;
 	hash_add_rcu(ls->workers, &w->node, fs_key(w->pid));
 	hlist_add_head_rcu(&w->on_clone, &c->workers);
-	c->joined = ++ls->joins;
+	WRITE_ONCE(c->joined, atomic_long_inc_return(&fs_joins));
 	WRITE_ONCE(c->nworkers, c->nworkers + 1);
 	WRITE_ONCE(ls->nworkers, ls->nworkers + 1);
+	return w;
+}
+
+/* The same; holds ls->lock. */
+static struct fs_worker *fs_worker_new(struct fs_listener *ls, int cpu)
+{
+	bool grouped = fs_group_join(ls);
+	struct fs_worker *w = fs_worker_add(ls, cpu);
+
+	if (grouped)
+		fs_group_joined();
 	return w;
 }
 
@@ -372,6 +439,8 @@ static void fs_clone_enliven(struct fs_clone *c)
 		WRITE_ONCE(c->last, now);
 	if (!READ_ONCE(c->live) && !READ_ONCE(c->shared) && !c->stopped)
 		WRITE_ONCE(c->live, true);
+	if (rcu_access_pointer(c->ls->group))
+		fs_group_offer(c);
 }
 
 /* Move a clone to another CPU with its only worker; holds ls->lock. */
@@ -410,7 +479,7 @@ static bool fs_worker_settle(struct fs_listener *ls, struct fs_worker *w)
 			if (cpu >= 0)
 				fs_clone_move(c, cpu);
 		}
-		ok = ls->nworkers > 1 && c->usable && fs_may_use(allowed, c->cpu) &&
+		ok = fs_has_company(ls) && c->usable && fs_may_use(allowed, c->cpu) &&
 		     fs_task_bind(w->task, c->cpu);
 	}
 	w->retry = jiffies + (ok ? 0 : msecs_to_jiffies(FS_RETRY_MS));
@@ -523,7 +592,7 @@ struct fs_clone *fs_worker_join(struct fs_listener *ls)
 	/* Pinned tasks are where they should be; others are bound when they wake. */
 	if (fs_pinned_cpu() == READ_ONCE(w->clone->cpu))
 		fs_clone_enliven(w->clone);
-	else if (READ_ONCE(ls->nworkers) > 1)
+	else if (fs_has_company(ls))
 		fs_clone_settle_soon(w->clone);
 	return w->clone;
 }

@@ -12,8 +12,9 @@
  * listen_spawn.c   attach, the socket operations, release
  * listen_clone.c   clones: creation, SYN and handshake in softirq, rescue
  * listen_worker.c  which task is the worker of which clone, CPU affinity
+ * listen_group.c   SO_REUSEPORT: members of a group serve each other's CPUs
  *
- * Locks, outermost first: fs_net.lock | fs_listener.lock > fs_tasks_lock, the
+ * Locks, outermost first: fs_net.lock | fs_listener.lock > fs_groups_lock > fs_tasks_lock, the
  * socket lock > request_sock_queue.rskq_lock of a clone > that of its listener.
  * The two mutexes of the first level are never nested.
  */
@@ -43,7 +44,8 @@ struct fs_listener;
  * @sk: @sock->sk; constant
  * @data_ready: the kernel's sk_data_ready of @sk; constant
  * @usable: in the same control group as the listener; constant
- * @joined: fs_listener.joins when a worker joined last; under @ls->lock
+ * @joined: when a worker joined last, in numbers of workers that have ever joined anything;
+ *	written under @ls->lock, read without
  * @cpu: the CPU whose SYNs it gets while @ls->slot points to it; changed under
  *	@ls->lock
  * @node: in @ls->clones; added under @ls->lock, walked under RCU, never removed
@@ -146,6 +148,23 @@ struct fs_worker {
 };
 
 /**
+ * struct fs_group - the attached members of a SO_REUSEPORT group
+ * @node: in fs_groups; under fs_groups_lock
+ * @members: fs_listener.member; changed under fs_groups_lock, walked under RCU
+ * @lock: guards changes of @slot; process context
+ * @rcu: to free it
+ * @slot: by CPU, a clone whose worker is there; written under @lock, read under RCU. It is withdrawn
+ *	before its listener leaves
+ */
+struct fs_group {
+	struct list_head node;
+	struct list_head members;
+	spinlock_t lock;
+	struct rcu_head rcu;
+	struct fs_clone __rcu *slot[];
+};
+
+/**
  * struct fs_listener - an attached listener
  * @sk: its socket; constant, valid until fs_release() has returned
  * @sock: @sk->sk_socket; constant
@@ -169,7 +188,9 @@ struct fs_worker {
  *	a hint, read on every SYN, written rarely
  * @nclones: length of @clones; under @lock, read without
  * @nworkers: number of workers; under @lock, read without
- * @joins: how many workers have ever joined; under @lock
+ * @group: the SO_REUSEPORT group that it is in, found when a worker joined; set and cleared under @lock
+ *	and fs_groups_lock, read under RCU
+ * @member: in @group->members; the same
  * @lock: guards the lists, the slots and the workers; process context
  * @clones: fs_clone.node
  * @workers: fs_worker.node by pid
@@ -197,7 +218,8 @@ struct fs_listener {
 	bool tight;
 	unsigned int nclones;
 	unsigned int nworkers;
-	unsigned long joins;
+	struct fs_group __rcu *group;
+	struct list_head member;
 	struct list_head clones;
 	DECLARE_HASHTABLE(workers, FS_WORKER_BITS);
 
@@ -269,5 +291,13 @@ void fs_workers_drop(struct fs_listener *ls);
 void fs_clone_accepting(struct fs_clone *c);
 void fs_clone_stolen(struct fs_clone *c);
 bool fs_pid_alive(struct pid *pid);
+
+/* listen_group.c */
+bool fs_group_join(struct fs_listener *ls);
+void fs_group_joined(void);
+void fs_group_leave(struct fs_listener *ls);
+void fs_group_offer(struct fs_clone *c);
+void fs_group_withdraw(struct fs_clone *c);
+struct fs_clone *fs_group_clone(const struct fs_listener *ls);
 
 #endif /* _FASTSOCKET_LISTEN_SPAWN_H */

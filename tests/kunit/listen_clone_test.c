@@ -496,10 +496,14 @@ static void fs_wake_unsettled__those_that_are_not_live(struct kunit *test)
 
 	add_wait_queue(&c->sock->wq.wait, &e);
 	fsk_calls = 0;
+	rcu_read_lock();
 	fs_wake_unsettled(c->ls);
+	rcu_read_unlock();
 	KUNIT_EXPECT_EQ(test, fsk_calls, 0);
 	c->live = false;
+	rcu_read_lock();
 	fs_wake_unsettled(c->ls);
+	rcu_read_unlock();
 	KUNIT_EXPECT_EQ(test, fsk_calls, 1);
 	remove_wait_queue(&c->sock->wq.wait, &e);
 }

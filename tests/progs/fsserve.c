@@ -86,9 +86,9 @@ static struct {
 	int timeout;
 	/* listener options */
 	bool reuseport, async, cpu_select;
-	int defer, fast_open, rcvbuf;
+	int defer, fast_open, rcvbuf, incoming;
 	const char *md5, *drop, *cong;
-} cfg = { .workers = 4, .backlog = 511, .family = '4', .timeout = 200,
+} cfg = { .incoming = -1, .workers = 4, .backlog = 511, .family = '4', .timeout = 200,
 	  .program = "/proc/self/exe" };
 
 static int listener[MAX_LISTENERS], n_listeners;
@@ -585,6 +585,8 @@ static void set_options(int fd)
 		must_set(fd, IPPROTO_TCP, TCP_FASTOPEN, &cfg.fast_open, sizeof(int));
 	if (cfg.rcvbuf)
 		must_set(fd, SOL_SOCKET, SO_RCVBUF, &cfg.rcvbuf, sizeof(int));
+	if (cfg.incoming >= 0)
+		must_set(fd, SOL_SOCKET, SO_INCOMING_CPU, &cfg.incoming, sizeof(int));
 	if (cfg.cong)
 		must_set(fd, IPPROTO_TCP, TCP_CONGESTION, cfg.cong, strlen(cfg.cong));
 	if (cfg.md5)
@@ -958,6 +960,8 @@ static void parse_listener_option(const char *arg)
 		cfg.fast_open = atoi(val);
 	else if (IS("rcvbuf"))
 		cfg.rcvbuf = atoi(val);
+	else if (IS("incoming"))
+		cfg.incoming = atoi(val);
 	else if (IS("md5"))
 		cfg.md5 = val;
 	else if (IS("drop"))
@@ -989,7 +993,7 @@ static void usage(void)
 		"  -b BACKLOG  (511)            -a nonblock|cloexec  accept4 flags\n"
 		"  -f          attach to Fastsocket\n"
 		"  -o OPTION   listener: reuseport async cpuselect defer= fastopen= rcvbuf=\n"
-		"              md5=PEER drop=PEER cong=\n"
+		"              md5=PEER drop=PEER cong= incoming=CPU\n"
 		"  -T MS       SO_RCVTIMEO of method timeo (200)\n"
 		"  -X          exec once more after listen; -x FILE  not this program but FILE\n"
 		"  -i FDS      inherited listeners\n"

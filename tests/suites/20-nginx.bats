@@ -402,3 +402,24 @@ several() {
 	nginx_stop
 	wait_until 5 sh -c "[ \$(wc -l <$enrolled) = 1 ]" || fail "still there: $(<$enrolled)"
 }
+
+reuseport() {
+	nginx_configure "$(nginx_server 'server { listen 80 reuseport; listen [::]:80 reuseport; root /var/www/html; index index.nginx-debian.html; }')"
+	nginx_start "$1"
+	ab_load $url 40 4
+	equal "answered, warming up" "$answered" "$sent"
+	fs_watch_zero
+	ab_load $url 40 4
+	equal "answered" "$answered" "$sent"
+	at_least "connections that were seen" "$(fs_watch_accepted)" "$sent"
+	say "$1: $(fs_watch_locality) % local, by CPU: $(fs_watch_per_cpu)"
+}
+
+@test "nginx: with reuseport, a listener for each worker, it is as local" {
+	reuseport native
+	at_most "native locality" "$(fs_watch_locality)" 75
+	nginx_stop
+	fs_load
+	reuseport module
+	at_least "locality" "$(fs_watch_locality)" 98
+}
