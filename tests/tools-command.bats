@@ -1108,11 +1108,36 @@ module_file() {
 	doctor
 }
 
-@test "doctor: a listener per worker (SO_REUSEPORT) is one finding" {
+@test "doctor: a listener per worker (SO_REUSEPORT): workers of all of them are counted together" {
 	module
-	for _ in 1 2 3 4; do listener 0.0.0.0 443 1; done
-	doctor "warning reuseport"
-	says "4 listeners on 0.0.0.0:443"
+	listener 0.0.0.0 443 1 pid=50
+	listener 0.0.0.0 443 0 1
+	listener 0.0.0.0 80 1 1 1 1
+	listener 0.0.0.0 443 0 0 1
+	process 50 nginx 1 0-3 /
+	doctor "warning few-workers"
+	says "the 3 listeners on 0.0.0.0:443 of nginx (SO_REUSEPORT) have 3 workers for 4 CPUs" "worker_processes auto; in nginx.conf"
+	listener 0.0.0.0 443 0 0 0 1
+	doctor
+	equal "notes" "$(notes)" ""
+	listener 0.0.0.0 443 0 0 1
+	doctor "warning crowded"
+	says "the 5 listeners on 0.0.0.0:443 of nginx (SO_REUSEPORT) have several workers on CPU 2" "as many workers as CPUs"
+	# Another address is another group.
+	module
+	listener 0.0.0.0 443 1 1 1 1
+	listener '[::]' 443 1 1 1 1
+	doctor
+	# One of them without a worker is a note, all without one is another.
+	listener 0.0.0.0 443 0
+	doctor
+	equal "notes" "$(notes)" no-workers
+	says "1 of the 2 listeners on 0.0.0.0:443 (SO_REUSEPORT) have no worker"
+	module
+	for _ in 1 2 3; do listener 0.0.0.0 443 0; done
+	doctor
+	equal "notes" "$(notes)" no-workers
+	says "the 3 listeners on 0.0.0.0:443 (SO_REUSEPORT) have no worker: nobody waits for connections now"
 }
 
 nginx_80='LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=60,fd=6),("nginx",pid=61,fd=6))'
@@ -1174,7 +1199,7 @@ nginx_443='LISTEN 0 511 *:443 *:* users:(("nginx",pid=60,fd=7),("nginx",pid=61,f
 	says "[::]:8080 of caddy" GODEBUG=multipathtcp=0
 }
 
-@test "doctor: nginx's accept_mutex, reuseport and worker_processes, from nginx -T or its files" {
+@test "doctor: nginx's accept_mutex and worker_processes, from nginx -T or its files" {
 	module
 	listener 0.0.0.0 80 1 1 1 1
 	sockets "$nginx_80"
@@ -1187,16 +1212,16 @@ nginx_443='LISTEN 0 511 *:443 *:* users:(("nginx",pid=60,fd=7),("nginx",pid=61,f
 			listen 80 default_server	reuseport; } }
 		CONFIG
 	END
-	doctor "warning nginx-accept-mutex" "warning nginx-reuseport" "warning nginx-workers"
-	says "listen 80 default_server reuseport" "worker_processes 2 for 4 CPUs"
+	doctor "warning nginx-accept-mutex" "warning nginx-workers"
+	says "worker_processes 2 for 4 CPUs"
 	stand_in nginx <<<'echo "worker_processes 8; # once; accept_mutex on;"'
 	doctor "warning nginx-workers"
 	says "several share one"
 	# Without nginx -T.
 	stand_in nginx <<<'exit 1'
-	put 'worker_processes auto; events { accept_mutex off; }' "$root/etc/nginx/nginx.conf"
-	put 'server { listen 81 reuseport; }' "$root/etc/nginx/sites-enabled/default"
-	doctor "warning nginx-reuseport"
+	put 'worker_processes auto; events { }' "$root/etc/nginx/nginx.conf"
+	put 'accept_mutex on;' "$root/etc/nginx/sites-enabled/default"
+	doctor "warning nginx-accept-mutex"
 	put 'server { listen 81; }' "$root/etc/nginx/sites-enabled/default"
 	doctor
 	# Without the directive it is one worker.

@@ -84,7 +84,7 @@ owner()
 more_workers()
 {
 	case $1 in
-	*nginx* | *openresty* | *angie*) echo "worker_processes auto; in nginx.conf, and no reuseport on listen" ;;
+	*nginx* | *openresty* | *angie*) echo "worker_processes auto; in nginx.conf" ;;
 	*haproxy*) echo "nbthread $ncpu in haproxy.cfg (the default is one per CPU), and no \"process\" or \"thread\" on bind" ;;
 	*lighttpd*) echo "server.max-worker = $ncpu" ;;
 	*apache2* | *httpd*) echo "StartServers $ncpu and ServerLimit $ncpu at least (mpm_event)" ;;
@@ -94,62 +94,89 @@ more_workers()
 	esac
 }
 
-# check_listener ADDRESS PORT WORKERS CROWDED PID: CROWDED are CPUs that have several
+# check_listener ADDRESS PORT WORKERS CROWDED PID LISTENERS IDLE: CROWDED are CPUs that have several; IDLE of the LISTENERS, a
+# SO_REUSEPORT group if there are several, have no worker
 check_listener()
 {
-	local who what
+	local who what has=has
 
 	who=$(owner "$1" "$2" "$5")
 	what="the listener $1:$2$who"
-	if (($3 == 0)); then
-		finding note no-workers "$what has no worker: nobody waits for connections now" "nothing, if the server has just started"
-	elif (($3 == 1)); then
-		singles["$1:$2$who"]=$((${singles["$1:$2$who"]-0} + 1))
-	elif (($3 < ncpu)); then
-		finding warning few-workers "$what has $3 workers for $ncpu CPUs: what arrives on the others is served natively" "$(more_workers "$who")"
+	if (($6 > 1)); then
+		what="the $6 listeners on $1:$2$who (SO_REUSEPORT)" has=have
 	fi
-	[[ ! $4 ]] || finding warning crowded "$what has several workers on CPU $4" \
+	if (($7 == $6)); then
+		finding note no-workers "$what $has no worker: nobody waits for connections now" "nothing, if the server has just started"
+		return
+	fi
+	(($7 == 0)) || finding note no-workers "$7 of $what have no worker: nobody waits for the connections that the kernel gives them" \
+		"nothing, if the server has just started; else as many workers as listeners"
+	if (($3 == 1)); then
+		finding warning one-worker "$what $has one worker: there is nothing to spread" "$(more_workers "$who")"
+	elif (($3 < ncpu)); then
+		finding warning few-workers "$what $has $3 workers for $ncpu CPUs: what arrives on the others is served natively" "$(more_workers "$who")"
+	fi
+	[[ ! $4 ]] || finding warning crowded "$what $has several workers on CPU $4" \
 		"$( (($3 > ncpu)) && echo "as many workers as CPUs: ")$(more_workers "$who")"
 }
 
-# listener_rows_of_module: for each attached listener "ADDRESS PORT WORKERS CROWDED PID"; CROWDED is "-" for none. The
-# row of the listener itself comes after those of its local queues.
+# listener_rows_of_module: for each attached listener "ADDRESS PORT PID CPUS"; CPUS are those of its workers, one for each, "-"
+# for none. The row of the listener itself comes after those of its local queues.
 listener_rows_of_module()
 {
 	awk '
 		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
 		$at["cpu"] != "-" {
-			if ($at["workers"] > 1)
-				crowded = crowded (crowded == "" ? "" : ",") $at["cpu"]
+			for (i = 0; i < $at["workers"]; i++)
+				cpus = cpus (cpus == "" ? "" : ",") $at["cpu"]
 			if ($at["pid"] > 0)
 				pid = $at["pid"]
 			next
 		}
 		{
 			if ($at["state"] != "stopped")
-				print $at["address"], $at["port"], $at["workers"], crowded == "" ? "-" : crowded, pid + 0
+				print $at["address"], $at["port"], pid + 0, cpus == "" ? "-" : cpus
 			pid = 0
-			crowded = ""
+			cpus = ""
 		}' "$root/proc/net/fsocket_listeners" 2>/dev/null
+}
+
+# groups_of_module: what check_listener takes; listeners of one address and port are one SO_REUSEPORT group. "-" for no CPU.
+groups_of_module()
+{
+	listener_rows_of_module | awk '
+		{ key = $1 " " $2 }
+		!(key in listeners) { order[++n] = key; pid[key] = 0 }
+		{
+			listeners[key]++
+			if ($3)
+				pid[key] = $3
+			if ($4 == "-") {
+				idle[key]++
+				next
+			}
+			m = split($4, cpu, ",")
+			workers[key] += m
+			for (i = 1; i <= m; i++)
+				if (++on[key, cpu[i]] == 2)
+					crowded[key] = crowded[key] (crowded[key] == "" ? "" : ",") cpu[i]
+		}
+		END {
+			for (i = 1; i <= n; i++) {
+				key = order[i]
+				print key, workers[key] + 0, crowded[key] == "" ? "-" : crowded[key], pid[key], listeners[key], idle[key] + 0
+			}
+		}'
 }
 
 check_listeners()
 {
-	local address port workers crowded pid key
-	local -A singles=()
+	local address port workers crowded pid listeners idle
 
 	((ncpu > 1)) || return 0
-	while read -r address port workers crowded pid; do
-		check_listener "$address" "$port" "$workers" "${crowded#-}" "$pid"
-	done < <(listener_rows_of_module)
-	for key in "${!singles[@]}"; do
-		if ((${singles[$key]} > 1)); then
-			finding warning reuseport "${singles[$key]} listeners on $key, each with one worker (SO_REUSEPORT): there is nothing to spread" \
-				"one listener for all workers: no reuseport on nginx's listen, no shards on HAProxy's bind"
-		else
-			finding warning one-worker "the listener $key has one worker: there is nothing to spread" "$(more_workers "$key")"
-		fi
-	done
+	while read -r address port workers crowded pid listeners idle; do
+		check_listener "$address" "$port" "$workers" "${crowded#-}" "$pid" "$listeners" "$idle"
+	done < <(groups_of_module)
 }
 
 # ---- servers that are not attached ----
@@ -254,9 +281,6 @@ check_nginx()
 	! grep -qx 'accept_mutex on' <<<"$config" ||
 		finding warning nginx-accept-mutex "nginx: accept_mutex on: one worker at a time waits for connections, the others are as if they were not there" \
 			"accept_mutex off; (the default) in the events block"
-	! grep -qE '^listen .*\breuseport\b' <<<"$config" ||
-		finding warning nginx-reuseport "nginx: reuseport on \"$(grep -m 1 -E '^listen .*\breuseport\b' <<<"$config")\": a listener per worker, each with one worker" \
-			"take reuseport away and restart nginx"
 	n=$(sed -n 's/^worker_processes //p' <<<"$config" | tail -n 1)
 	# Without the directive it is one.
 	[[ ${n:=1} != auto ]] || n=$ncpu
@@ -329,7 +353,7 @@ check_affinity()
 	local pid
 	local -A told=()
 
-	while read -r _ _ _ _ pid; do
+	while read -r _ _ pid _; do
 		((pid == 0)) || check_affinity_of "$pid"
 	done < <(listener_rows_of_module)
 }
