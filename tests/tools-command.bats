@@ -1235,6 +1235,62 @@ nginx_443='LISTEN 0 511 *:443 *:* users:(("nginx",pid=60,fd=7),("nginx",pid=61,f
 	equal "notes" "$(notes)" nginx-config
 }
 
+# haproxy PID [ARGUMENT...]: four threads with one listener
+haproxy() {
+	process "$1" haproxy 1 0-3 /system.slice/haproxy.service
+	printf '%s\0' haproxy -Ws "${@:2}" >"$root/proc/$1/cmdline"
+	listener 0.0.0.0 80 1 1 1 1 pid="$1"
+}
+
+@test "doctor: HAProxy's tune.listener.multi-queue, from the files that it was started with" {
+	local off='	tune.listener.multi-queue off # threads keep what they accept'
+	module
+	haproxy 70 -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid
+	doctor
+	equal "notes" "$(notes)" haproxy-config
+	put $'global\n\tdaemon\n#\ttune.listener.multi-queue off' "$root/etc/haproxy/haproxy.cfg"
+	doctor "warning haproxy-multi-queue"
+	says "multi-queue is on, the default" "tune.listener.multi-queue off in the global section"
+	put $'global\n\ttune.listener.multi-queue fair' "$root/etc/haproxy/haproxy.cfg"
+	doctor "warning haproxy-multi-queue"
+	says "multi-queue is fair"
+	put "$off" "$root/etc/haproxy/haproxy.cfg"
+	doctor
+	equal "notes" "$(notes)" ""
+	# Its command line says which files; a directory is all *.cfg in it. The last one holds.
+	put $'global\n\tnbthread 4\n\ttune.listener.multi-queue on' "$root/srv/lb.cfg"
+	module
+	haproxy 71 -f /srv/lb.cfg
+	doctor "warning haproxy-multi-queue"
+	put "$off" "$root/srv/conf.d/20-threads.cfg"
+	put 'tune.listener.multi-queue on' "$root/srv/conf.d/20-threads.cfg.old"
+	module
+	haproxy 71 -f /srv/lb.cfg -f /srv/conf.d
+	doctor
+	# The name by ss, where the module tells no worker.
+	module
+	listener 0.0.0.0 80 1 1 1 1
+	put 'global' "$root/etc/haproxy/haproxy.cfg"
+	sockets 'LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("haproxy",pid=70,fd=6))'
+	doctor "warning haproxy-multi-queue"
+	# One thread hands nothing on: nbthread 1, or a listener for each; nor does what is not attached.
+	put $'global\n\tnbthread 1' "$root/etc/haproxy/haproxy.cfg"
+	doctor
+	put 'global' "$root/etc/haproxy/haproxy.cfg"
+	module
+	listener 0.0.0.0 80 1 0 0 0
+	listener 0.0.0.0 80 0 1 0 0
+	listener 0.0.0.0 80 0 0 1 0
+	listener 0.0.0.0 80 0 0 0 1
+	doctor
+	module
+	doctor "problem not-attached"
+	module
+	listener 0.0.0.0 80 1 1 1 1
+	sockets 'LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("lighttpd",pid=70,fd=6))'
+	doctor
+}
+
 @test "doctor: cpusets and affinities that forbid CPUs" {
 	module
 	control_groups /system.slice/nginx.service

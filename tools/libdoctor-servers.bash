@@ -293,6 +293,50 @@ check_nginx()
 		finding warning nginx-affinity "enable_listen_spawn is 1 and nginx does not bind its workers" "worker_cpu_affinity auto; or echo 2 >/sys/module/fastsocket/parameters/enable_listen_spawn"
 }
 
+# ---- HAProxy ----
+
+# haproxy_files PID: what it was started with, a line per file or directory; Debian's file if that cannot be seen
+haproxy_files()
+{
+	local files
+
+	files=$(tr '\0' '\n' 2>/dev/null <"$root/proc/$1/cmdline" | awk 'wanted { print; wanted = 0; next } $0 == "-f" { wanted = 1 }')
+	echo "${files:-/etc/haproxy/haproxy.cfg}"
+}
+
+# haproxy_config PID: all of it
+haproxy_config()
+{
+	local file
+
+	while IFS= read -r file; do
+		if [[ -d $root$file ]]; then cat "$root$file"/*.cfg; else cat "$root$file"; fi
+	done < <(haproxy_files "$1") 2>/dev/null
+}
+
+# haproxy_says KEYWORD: of the configuration from standard input; the last one holds
+haproxy_says() { awk -v want="$1" '{ sub(/#.*/, "") } $1 == want { is = $2 } END { print is }'; }
+
+# A listener with one thread of its own (shards by-thread) hands nothing on; nbthread 1 with several workers is a reload.
+check_haproxy()
+{
+	local address port pid cpus config queue
+
+	while read -r address port pid cpus; do
+		[[ $cpus = *,* && $(owner "$address" "$port" "$pid") = *haproxy* ]] || continue
+		config=$(haproxy_config "$pid")
+		if [[ ! ${config//[[:space:]]/} ]]; then
+			finding note haproxy-config "HAProxy's configuration cannot be read" "as root: fastsocket doctor; fastsocket(1) says what it should have"
+			return
+		fi
+		queue=$(haproxy_says tune.listener.multi-queue <<<"$config")
+		[[ $queue != off && $(haproxy_says nbthread <<<"$config") != 1 ]] || continue
+		finding warning haproxy-multi-queue "HAProxy: tune.listener.multi-queue is ${queue:-on, the default}: threads hand accepted connections on to others, on other CPUs" \
+			"tune.listener.multi-queue off in the global section, then reload HAProxy"
+		return
+	done < <(listener_rows_of_module)
+}
+
 # ---- where workers may run ----
 
 # not_in LIST: the online CPUs that are not in it
