@@ -249,7 +249,7 @@ teardown_file() {
 
 @test "packages: a kernel that is too old or lacks what the module needs is skipped, and no error" {
 	headers=$image/usr/src/linux-headers-$second
-	for case in 5.10.0-1-amd64:x 6.0.0-1-amd64:x 6.9.0-1-amd64:CONFIG_RPS 6.9.0-1-amd64:CONFIG_KPROBES_ON_FTRACE; do
+	for case in 5.10.0-1-amd64:x 6.0.0-1-amd64:x 6.9.0-1-amd64:CONFIG_CGROUPS 6.9.0-1-amd64:CONFIG_RPS 6.9.0-1-amd64:CONFIG_KPROBES_ON_FTRACE; do
 		mkdir "$image/usr/src/other"
 		sed "/^${case#*:}=/d" "$headers/.config" >"$image/usr/src/other/.config"
 		run in_image dkms build -m fastsocket -v "$version" -k "${case%:*}" --kernelsourcedir /usr/src/other
