@@ -40,7 +40,10 @@ share() {
 	say "$1: $sent connections, $(fs_watch_locality) % accepted on their CPU, by CPU: $(fs_watch_per_cpu)"
 }
 
+# haproxy_start STATE [WORDS-OF-BIND...]
 haproxy_start() {
+	local state=$1
+	shift
 	cat >"$fs_tmp/haproxy.cfg" <<-CFG
 		global
 		    nbthread 4
@@ -52,8 +55,8 @@ haproxy_start() {
 		    timeout client 20s
 		    timeout server 20s
 		frontend web
-		    bind 127.0.0.1:8088
-		    bind ::1:8088
+		    bind 127.0.0.1:8088 $*
+		    bind ::1:8088 $*
 		    default_backend nginx
 		backend nginx
 		    server nginx 127.0.0.1:80
@@ -63,7 +66,7 @@ haproxy_start() {
 		    stats uri /
 	CFG
 	fs_watch_reset
-	fs_start "$1" haproxy -D -p /run/haproxy.pid -f "$fs_tmp/haproxy.cfg"
+	fs_start "$state" haproxy -D -p /run/haproxy.pid -f "$fs_tmp/haproxy.cfg"
 	wait_until 10 listens 8088
 }
 
@@ -74,18 +77,19 @@ haproxy_says() {
 		$1 == "web" && $2 == "FRONTEND" { print $column }'
 }
 
+# haproxy_proxies STATE [WORDS-OF-BIND...]
 haproxy_proxies() {
 	local total=0
 	nginx_configure
 	nginx_start "$1"
-	haproxy_start "$1"
+	haproxy_start "$@"
 	for address in 127.0.0.1 ::1; do
 		http_load $address 8088 100 4
 		all_answered
 		total=$((total + sent))
 	done
 	sent=$total
-	share "HAProxy, $1"
+	share "HAProxy, $*"
 	equal "sessions, says HAProxy" "$(haproxy_says stot)" $total
 	equal "2xx responses, says HAProxy" "$(haproxy_says hrsp_2xx)" $total
 	nginx_logged_exactly $total
@@ -104,6 +108,12 @@ haproxy_proxies_and_ends() {
 	fi
 	stop_server haproxy
 	nginx_stop
+}
+
+@test "haproxy: shards by-thread: each thread's listeners serve the CPU that the thread is on" {
+	fs_load
+	haproxy_proxies module shards by-thread
+	at_least "% accepted on their CPU, in tenths" "$(fs_watch_locality | tr -d .)" 950
 }
 
 # The new process gets the listening sockets from the old one, over a Unix
