@@ -28,6 +28,7 @@ ExecPaths=/usr/bin /usr/lib /usr/lib64 /lib /lib64"
 setup_file() {
 	make -s -C "$FS_ROOT/tools" install O="$FS_BIN" PREFIX=/usr
 	cp "$FS_BIN/listen_probe" /usr/bin/fs-probe
+	cp "$FS_BIN/listen_probe_static" /usr/bin/fs-probe-static
 	rm -rf "$units"
 	mkdir -p "$units"
 	printf '[Unit]\nDefaultDependencies=no\n' >"$units/fs-test.target"
@@ -134,4 +135,68 @@ runs() {
 	inside systemctl stop fs-service
 	fs_unload
 	runs fs-service native
+}
+
+# stays: a service that stays, and listens anew at each reload, as a server does that replaces its workers
+stays() {
+	service
+	# each reload would truncate its output
+	sed -i '/^\(Type\|RemainAfterExit\|ExecStart\)=/d; s/=truncate:/=append:/' "$units/fs-service.service"
+	{
+		echo 'Type=exec'
+		echo "ExecStart=/bin/bash -c 'listen() { fs-probe-static one; }; trap listen HUP; listen; while :; do sleep infinity & wait; done'"
+		echo "ExecReload=/bin/kill -HUP \$MAINPID"
+	} >>"$units/fs-service.service"
+	inside systemctl daemon-reload
+}
+
+has_said() { [ "$(wc -l <"$said")" = "$1" ]; }
+
+# reloads "attached"|"native": and what it listens on from then on is that
+reloads() {
+	local lines
+	lines=$(wc -l <"$said")
+	inside systemctl reload fs-service
+	wait_until 20 has_said $((lines + 1)) || fail "nothing new after the reload: $(<"$said")"
+	equal "after the reload" "$(tail -n 1 "$said")" "one $1"
+}
+
+# starts "attached"|"native": the service that stays
+starts() {
+	rm -f "$said"
+	inside systemctl restart fs-service
+	wait_until 20 has_said 1 || fail "it does not listen: $(inside systemctl status fs-service)"
+	equal "at the start" "$(<"$said")" "one $1"
+}
+
+@test "enable: a static program that is reloaded stays attached with what it listens on anew" {
+	stays
+	run -0 inside fastsocket enable fs-service
+	starts attached
+	reloads attached
+	reloads attached
+}
+
+@test "enrol --unit, revoke --unit: a service that runs, from its next reload on" {
+	stays
+	starts native
+	run -0 inside fastsocket enrol --unit fs-service
+	reloads attached
+	run -0 fastsocket enrolled
+	[[ $output = *"/fs-service.service"* ]]
+	run -0 inside fastsocket revoke --unit fs-service
+	reloads native
+	run -0 fastsocket enrolled
+	[[ $output != *"/fs-service.service"* ]]
+}
+
+@test "doctor: a service that is enabled and runs without being enrolled is a finding" {
+	stays
+	run -0 inside fastsocket enable fs-service
+	starts attached
+	run inside fastsocket doctor --json
+	[[ $output = *'"findings"'* && $output != *not-enrolled* ]]
+	inside fastsocket revoke --unit fs-service
+	run inside fastsocket doctor --json
+	[[ $output = *not-enrolled* ]]
 }
