@@ -12,6 +12,7 @@
  * same struct sock_reuseport. That is looked at for each SYN; what is kept here is only where
  * to look.
  */
+#include <linux/random.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
 #include <net/sock_reuseport.h>
@@ -24,16 +25,22 @@
 static DEFINE_MUTEX(fs_groups_lock);
 static LIST_HEAD(fs_groups);
 
-/*
- * Would the kernel have chosen @b as well as @a? Not if a BPF program or SO_INCOMING_CPU does the
- * choosing. Softirq or process context, under RCU.
+/**
+ * fs_group_same() - would the kernel have chosen @b as well as @a?
+ * @a: a listener
+ * @b: another one
+ *
+ * Not if a BPF program or SO_INCOMING_CPU does the choosing. Any context, under RCU.
+ *
+ * Return: whether it would.
  */
-static bool fs_same_group(const struct sock *a, const struct sock *b)
+bool fs_group_same(const struct fs_listener *a, const struct fs_listener *b)
 {
-	const struct sock_reuseport *r = rcu_dereference(a->sk_reuseport_cb);
+	const struct sock_reuseport *r = rcu_dereference(a->sk->sk_reuseport_cb);
 
-	return r && r == rcu_access_pointer(b->sk_reuseport_cb) && !rcu_access_pointer(r->prog) &&
-	       READ_ONCE(a->sk_incoming_cpu) < 0 && READ_ONCE(b->sk_incoming_cpu) < 0;
+	return r && r == rcu_access_pointer(b->sk->sk_reuseport_cb) &&
+	       !rcu_access_pointer(r->prog) && READ_ONCE(a->sk->sk_incoming_cpu) < 0 &&
+	       READ_ONCE(b->sk->sk_incoming_cpu) < 0;
 }
 
 static struct fs_group *fs_group_find(const struct sock *sk)
@@ -42,6 +49,8 @@ static struct fs_group *fs_group_find(const struct sock *sk)
 	const struct fs_listener *ls;
 	struct fs_group *g;
 
+	if (!r)
+		return NULL;
 	list_for_each_entry(g, &fs_groups, node)
 		list_for_each_entry(ls, &g->members, member)
 			if (rcu_access_pointer(ls->sk->sk_reuseport_cb) == r)
@@ -127,20 +136,17 @@ void fs_group_leave(struct fs_listener *ls)
  */
 void fs_group_offer(struct fs_clone *c)
 {
-	struct fs_clone *o;
 	struct fs_group *g;
-	int cpu = READ_ONCE(c->cpu);
 
+	if (!hlist_unhashed_lockless(&c->on_group))
+		return;
 	rcu_read_lock();
 	g = rcu_dereference(c->ls->group);
 	if (g) {
-		o = rcu_dereference(g->slot[cpu]);
-		if (o != c && (!o || !READ_ONCE(o->live))) {
-			spin_lock(&g->lock);
-			if (rcu_access_pointer(g->slot[cpu]) == o)
-				rcu_assign_pointer(g->slot[cpu], c);
-			spin_unlock(&g->lock);
-		}
+		spin_lock(&g->lock);
+		if (hlist_unhashed(&c->on_group))
+			hlist_add_head_rcu(&c->on_group, &g->slot[c->cpu]);
+		spin_unlock(&g->lock);
 	}
 	rcu_read_unlock();
 }
@@ -156,14 +162,22 @@ void fs_group_withdraw(struct fs_clone *c)
 	if (!g)
 		return;
 	spin_lock(&g->lock);
-	if (rcu_access_pointer(g->slot[c->cpu]) == c)
-		RCU_INIT_POINTER(g->slot[c->cpu], NULL);
+	hlist_del_init_rcu(&c->on_group);
 	spin_unlock(&g->lock);
+}
+
+/* May @c serve a SYN of @ls on @cpu? It may have moved there since it was found. */
+static bool fs_group_serves(const struct fs_clone *c, const struct fs_listener *ls, int cpu)
+{
+	return READ_ONCE(c->live) && READ_ONCE(c->cpu) == cpu && fs_group_same(ls, c->ls) &&
+	       inet_sk_state_load(c->ls->sk) == TCP_LISTEN;
 }
 
 /**
  * fs_group_clone() - whose worker is on this CPU?
  * @ls: the listener that the kernel has chosen; softirq, under RCU
+ *
+ * Several get equal shares, as the hash would give them.
  *
  * Return: a clone of another member, or NULL.
  */
@@ -172,12 +186,16 @@ struct fs_clone *fs_group_clone(const struct fs_listener *ls)
 	const struct fs_group *g = rcu_dereference(ls->group);
 	int cpu = raw_smp_processor_id();
 	struct fs_clone *c;
+	unsigned int n = 0;
 
 	if (!g)
 		return NULL;
-	c = rcu_dereference(g->slot[cpu]);
-	if (!c || READ_ONCE(c->cpu) != cpu || !fs_same_group(ls->sk, c->ls->sk) ||
-	    inet_sk_state_load(c->ls->sk) != TCP_LISTEN)
-		return NULL;
-	return c;
+	hlist_for_each_entry_rcu(c, &g->slot[cpu], on_group)
+		n += fs_group_serves(c, ls, cpu);
+	if (n > 1)
+		n = 1 + reciprocal_scale(get_random_u32(), n);
+	hlist_for_each_entry_rcu(c, &g->slot[cpu], on_group)
+		if (fs_group_serves(c, ls, cpu) && !--n)
+			return c;
+	return NULL;
 }

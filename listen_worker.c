@@ -10,7 +10,7 @@
  * SYNs are sent to a clone only when its worker runs on the clone's CPU for
  * sure, i.e. is allowed on no other. In mode 1 the application must see to that.
  * In mode 2 we do it, late: in the worker's own context, when it comes back
- * from waiting, and not before the listener has a second worker. A program's
+ * from waiting, and not before the listener, or its SO_REUSEPORT group, has a second worker. A program's
  * main thread that merely set up epoll, or a server with one task, is left
  * alone, and so are the threads it makes (they inherit its CPUs).
  */
@@ -110,7 +110,7 @@ static void fs_add_workers(const struct fs_listener *ls, int cpu, unsigned int *
 	*joined = max(*joined, READ_ONCE(c->joined));
 }
 
-/* The same of all members of its group. */
+/* The same of all members of its group, unless the program chooses among them. */
 static void fs_count_workers(const struct fs_listener *ls, int cpu, unsigned int *n,
 			     unsigned long *joined)
 {
@@ -120,13 +120,12 @@ static void fs_count_workers(const struct fs_listener *ls, int cpu, unsigned int
 	*n = 0;
 	*joined = 0;
 	rcu_read_lock();
+	fs_add_workers(ls, cpu, n, joined);
 	g = rcu_dereference(ls->group);
-	if (g) {
+	if (g)
 		list_for_each_entry_rcu(m, &g->members, member)
-			fs_add_workers(m, cpu, n, joined);
-	} else {
-		fs_add_workers(ls, cpu, n, joined);
-	}
+			if (m != ls && fs_group_same(ls, m))
+				fs_add_workers(m, cpu, n, joined);
 	rcu_read_unlock();
 }
 
@@ -135,15 +134,16 @@ static bool fs_has_company(const struct fs_listener *ls)
 {
 	const struct fs_listener *m;
 	const struct fs_group *g;
-	unsigned int n = 0;
+	unsigned int n = READ_ONCE(ls->nworkers);
 
-	if (READ_ONCE(ls->nworkers) > 1)
+	if (n > 1)
 		return true;
 	rcu_read_lock();
 	g = rcu_dereference(ls->group);
 	if (g)
 		list_for_each_entry_rcu(m, &g->members, member)
-			n += READ_ONCE(m->nworkers);
+			if (m != ls && fs_group_same(ls, m))
+				n += READ_ONCE(m->nworkers);
 	rcu_read_unlock();
 	return n > 1;
 }

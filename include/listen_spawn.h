@@ -52,6 +52,8 @@ struct fs_listener;
  *	before the listener's release
  * @workers: fs_worker.on_clone; changed under @ls->lock, walked under RCU
  * @nworkers: length of @workers; under @ls->lock, read without
+ * @on_group: in fs_group.slot while another member's SYNs may come; changed under
+ *	fs_group.lock, walked under RCU
  * @live: SYNs may come. Set by a worker in its own context, cleared by the
  *	watch; a plain flag, a late reader costs a detour
  * @persistent: its workers wait in epoll, so an empty wait queue means that
@@ -82,6 +84,7 @@ struct fs_clone {
 	void (*data_ready)(struct sock *sk);
 	struct list_head node;
 	struct hlist_head workers;
+	struct hlist_node on_group;
 	unsigned int nworkers;
 	unsigned long joined;
 	int cpu;
@@ -153,15 +156,15 @@ struct fs_worker {
  * @members: fs_listener.member; changed under fs_groups_lock, walked under RCU
  * @lock: guards changes of @slot; process context
  * @rcu: to free it
- * @slot: by CPU, a clone whose worker is there; written under @lock, read under RCU. It is withdrawn
- *	before its listener leaves
+ * @slot: by CPU, fs_clone.on_group of clones whose workers are there; changed under @lock, walked
+ *	under RCU. They are withdrawn before their listener leaves
  */
 struct fs_group {
 	struct list_head node;
 	struct list_head members;
 	spinlock_t lock;
 	struct rcu_head rcu;
-	struct fs_clone __rcu *slot[];
+	struct hlist_head slot[];
 };
 
 /**
@@ -293,6 +296,7 @@ void fs_clone_stolen(struct fs_clone *c);
 bool fs_pid_alive(struct pid *pid);
 
 /* listen_group.c */
+bool fs_group_same(const struct fs_listener *a, const struct fs_listener *b);
 bool fs_group_join(struct fs_listener *ls);
 void fs_group_joined(void);
 void fs_group_leave(struct fs_listener *ls);

@@ -51,7 +51,7 @@ static bool fsk_same(const struct fs_listener *a, const struct fs_listener *b)
 	bool same;
 
 	rcu_read_lock();
-	same = fs_same_group(a->sk, b->sk);
+	same = fs_group_same(a, b);
 	rcu_read_unlock();
 	return same;
 }
@@ -66,7 +66,7 @@ static struct fs_clone *fsk_group_clone(const struct fs_listener *ls)
 	return c;
 }
 
-static void fs_same_group__of_one_port(struct kunit *test)
+static void fs_group_same__of_one_port(struct kunit *test)
 {
 	struct fsk_group *g = fsk_group(test);
 	struct fs_listener *alone = fsk_attached(test, AF_INET, 4);
@@ -79,7 +79,7 @@ static void fs_same_group__of_one_port(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, fsk_same(g->ls[0], fsk_group(test)->ls[0]));
 }
 
-static void fs_same_group__not_if_the_program_chooses(struct kunit *test)
+static void fs_group_same__not_if_the_program_chooses(struct kunit *test)
 {
 	struct fsk_group *g = fsk_group(test);
 	struct sock_reuseport *r = rcu_dereference_raw(g->ls[0]->sk->sk_reuseport_cb);
@@ -125,7 +125,17 @@ static void fs_group_leave__the_last_one_ends_it(struct kunit *test)
 	fsk_locked_void(g->ls[1], fs_group_leave(g->ls[1]));
 }
 
-static void fs_group_offer__a_live_one_stays(struct kunit *test)
+/* Of 64 SYNs, how many does @c get? */
+static int fsk_share(const struct fs_listener *ls, const struct fs_clone *c)
+{
+	int i, n = 0;
+
+	for (i = 0; i < 64; i++)
+		n += fsk_group_clone(ls) == c;
+	return n;
+}
+
+static void fs_group_offer__those_that_are_live_share(struct kunit *test)
 {
 	struct fsk_group *g = fsk_group(test);
 	struct fs_clone *a, *b;
@@ -143,13 +153,17 @@ static void fs_group_offer__a_live_one_stays(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, fsk_group_clone(g->ls[2]), a);
 	fsk_clone_live(b);
 	fs_group_offer(b);
-	KUNIT_EXPECT_PTR_EQ(test, fsk_group_clone(g->ls[2]), a);
-	WRITE_ONCE(a->live, false);
 	fs_group_offer(b);
-	KUNIT_EXPECT_PTR_EQ(test, fsk_group_clone(g->ls[2]), b);
+	KUNIT_EXPECT_GT(test, fsk_share(g->ls[2], a), 8);
+	KUNIT_EXPECT_GT(test, fsk_share(g->ls[2], b), 8);
+	WRITE_ONCE(a->live, false);
+	KUNIT_EXPECT_EQ(test, fsk_share(g->ls[2], b), 64);
+	WRITE_ONCE(a->live, true);
+	WRITE_ONCE(b->live, false);
+	KUNIT_EXPECT_EQ(test, fsk_share(g->ls[2], a), 64);
 	fsk_on_cpu(test, 0);
 	KUNIT_EXPECT_NULL(test, fsk_group_clone(g->ls[2]));
-	WRITE_ONCE(b->live, false);
+	WRITE_ONCE(a->live, false);
 }
 
 static void fs_group_withdraw__its_own_only(struct kunit *test)
@@ -190,11 +204,11 @@ static void fs_group_clone__not_of_one_that_is_none_any_more(struct kunit *test)
 
 /* clang-format off */
 static struct kunit_case fsk_group_cases[] = {
-	KUNIT_CASE(fs_same_group__of_one_port),
-	KUNIT_CASE(fs_same_group__not_if_the_program_chooses),
+	KUNIT_CASE(fs_group_same__of_one_port),
+	KUNIT_CASE(fs_group_same__not_if_the_program_chooses),
 	KUNIT_CASE(fs_group_join__finds_the_others),
 	KUNIT_CASE(fs_group_leave__the_last_one_ends_it),
-	KUNIT_CASE(fs_group_offer__a_live_one_stays),
+	KUNIT_CASE(fs_group_offer__those_that_are_live_share),
 	KUNIT_CASE(fs_group_withdraw__its_own_only),
 	KUNIT_CASE(fs_group_clone__not_of_one_that_is_none_any_more),
 	{}

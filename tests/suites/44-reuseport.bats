@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # SO_REUSEPORT: a listener for each worker. Members of a group serve each other's CPUs, and what the program or the kernel
 # would have chosen in another way stays so. Suite 33 has what must be as natively.
-# debug lane, too
+# debug lane, too: what is tagged
 # shellcheck disable=SC2154 # set by helpers.bash and servers.bash
 load ../helpers
 load servers
@@ -58,6 +58,7 @@ cpus_of_members() {
 	done | sort -n | xargs
 }
 
+# bats test_tags=debug
 @test "reuseport: natively worker and CPU meet by chance; with members attached they are together" {
 	members 4
 	load_members 400
@@ -84,10 +85,15 @@ cpus_of_members() {
 	all_end
 }
 
-@test "reuseport: more members than CPUs share them" {
+@test "reuseport: more members than CPUs share them, and the connections" {
+	local name
 	members 8 -f
 	load_members 400
 	at_least "local, of 400" $here 380
+	for name in "${names[@]}"; do
+		look "$name"
+		at_least "connections of $name, where 50 are its share" "$(field accepted "$stats")" 25
+	done
 	equal "CPUs" "$(cpus_of_members)" "0 0 1 1 2 2 3 3"
 	all_end
 }
@@ -100,6 +106,7 @@ cpus_of_members() {
 	all_end
 }
 
+# bats test_tags=debug
 @test "reuseport: one member alone is not bound, and is when a second one comes" {
 	members 1 -f
 	load_members 64
@@ -137,11 +144,16 @@ cpus_of_members() {
 }
 
 @test "reuseport: SO_INCOMING_CPU and a BPF program choose, not we" {
-	local i before
+	local i
 	port p
 	for i in 0 1 2 3; do server "s$i" -f -n 1 -g $i -p "$p" -o reuseport -o incoming=$(((i + 1) % 4)); done
 	names=(s0 s1 s2 s3)
 	load_members 200
+	# to which CPU, is also its choice
+	for i in 0 1 2 3; do
+		look "s$i"
+		equal "CPUs that s$i may use" "$(field aff "$stats")" f
+	done
 	all_end
 	# the program's choice is the member of the next CPU
 	port p
@@ -154,6 +166,7 @@ cpus_of_members() {
 	all_end
 }
 
+# bats test_tags=debug
 @test "reuseport: a member that goes: its CPU's connections go where the hash says, none is lost" {
 	members 4 -f
 	load_members 200
