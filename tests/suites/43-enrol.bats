@@ -309,6 +309,16 @@ nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 	equal "raced" "$output" "done"
 }
 
-@test "ulp: the module says that it is loaded for it" {
-	[[ $(PATH=$PATH:/usr/sbin modinfo -F alias "$FS_KO") == *tcp-ulp-fastsocket* ]]
+@test "ulp: a program that asks for it has the module loaded" {
+	local modules
+	modules=/lib/modules/$(uname -r)
+	fs_unload
+	mkdir "$fs_tmp/modules"
+	cp "$FS_KO" "$fs_tmp/modules/fastsocket.ko"
+	mount --bind "$fs_tmp/modules" "$modules"
+	PATH=$PATH:/usr/sbin depmod "$(uname -r)" 2>/dev/null
+	run --separate-stderr timeout 60 "$FS_BIN/ulp_probe" before_and_after
+	umount "$modules"
+	fs_loaded || fail "the module is not loaded"
+	equal "output" "$output" $'before attached\nnot yet native\nafter attached\nbefore attached\nnot yet native\nafter attached'
 }
