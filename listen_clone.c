@@ -505,8 +505,7 @@ static struct fs_clone *fs_clone_here(const struct fs_listener *ls)
 {
 	struct fs_clone *c = rcu_dereference(ls->slot[raw_smp_processor_id()]), *other;
 
-	if (likely(!rcu_access_pointer(ls->group)) ||
-	    (c && fs_clone_obstacle(c) == FS_REDIRECTED))
+	if (likely(!rcu_access_pointer(ls->group)) || (c && fs_clone_obstacle(c) == FS_REDIRECTED))
 		return c;
 	other = fs_group_clone(ls);
 	return other && fs_listener_obstacle(ls->sk) == FS_REDIRECTED ? other : c;
