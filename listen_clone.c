@@ -500,7 +500,7 @@ static int fs_conn_request_native(struct fs_listener *ls, struct sk_buff *skb)
 	return err;
 }
 
-/* The clone of this CPU, of @ls or of another member of its group; NULL: there is none. Under RCU. */
+/* The clone of this CPU, of @ls or another member of its group; NULL: there is none. Under RCU. */
 static struct fs_clone *fs_clone_here(const struct fs_listener *ls)
 {
 	struct fs_clone *c = rcu_dereference(ls->slot[raw_smp_processor_id()]), *other;

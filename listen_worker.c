@@ -10,9 +10,10 @@
  * SYNs are sent to a clone only when its worker runs on the clone's CPU for
  * sure, i.e. is allowed on no other. In mode 1 the application must see to that.
  * In mode 2 we do it, late: in the worker's own context, when it comes back
- * from waiting, and not before the listener, or its SO_REUSEPORT group, has a second worker. A program's
- * main thread that merely set up epoll, or a server with one task, is left
- * alone, and so are the threads it makes (they inherit its CPUs).
+ * from waiting, and not before the listener or its SO_REUSEPORT group has a
+ * second worker. A program's main thread that merely set up epoll, or a server
+ * with one task, is left alone, and so are the threads it makes (they inherit
+ * its CPUs).
  */
 #define pr_fmt(fmt) "Fastsocket: " fmt
 
@@ -106,7 +107,8 @@ static void fs_add_workers(const struct fs_listener *ls, int cpu, unsigned int *
 		return;
 	*n += READ_ONCE(c->nworkers);
 	hlist_for_each_entry_rcu(w, &c->workers, on_clone)
-		*n -= !fs_pid_alive(w->pid);
+		if (!fs_pid_alive(w->pid))
+			--*n;
 	*joined = max(*joined, READ_ONCE(c->joined));
 }
 

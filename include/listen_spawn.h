@@ -162,7 +162,7 @@ struct fs_worker {
 struct fs_group {
 	struct list_head node;
 	struct list_head members;
-	spinlock_t lock;
+	spinlock_t lock;	/* @slot */
 	struct rcu_head rcu;
 	struct hlist_head slot[];
 };
@@ -191,8 +191,8 @@ struct fs_group {
  *	a hint, read on every SYN, written rarely
  * @nclones: length of @clones; under @lock, read without
  * @nworkers: number of workers; under @lock, read without
- * @group: the SO_REUSEPORT group that it is in, found when a worker joined; set and cleared under @lock
- *	and fs_groups_lock, read under RCU
+ * @group: the SO_REUSEPORT group that it is in, found when a worker joined; set and cleared
+ *	under @lock and fs_groups_lock, read under RCU
  * @member: in @group->members; the same
  * @lock: guards the lists, the slots and the workers; process context
  * @clones: fs_clone.node
