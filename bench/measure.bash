@@ -331,6 +331,18 @@ stop_all()
 
 # ---- load ----
 
+# have_started: all clients; nothing is executed to see it
+have_started()
+{
+	local cpu word
+
+	for cpu in "${cpus[@]}"; do
+		word=''
+		read -r word 2>/dev/null <"$tmp/client.$cpu"
+		[[ $word = started ]] || return 1
+	done
+}
+
 # run_load SECONDS: one client on each CPU, then sent, answered and failed of all
 run_load()
 {
@@ -342,6 +354,8 @@ run_load()
 			>"$tmp/client.$cpu" 2>&1 </dev/null &
 		clients+=($!)
 	done
+	# On a busy machine that can take longer than what is to be measured.
+	wait_for 20 have_started || { cat "$tmp"/client.* >&2; die "a client does not start"; }
 	pause "$1"
 	: >"$tmp/stop"
 	for pid in "${clients[@]}"; do wait "$pid"; done

@@ -104,6 +104,22 @@ interrupted() {
 	[ ! -e "$out" ] || fail "$out was made"
 }
 
+@test "here: a client that starts late is waited for" {
+	mkdir "$BATS_TEST_TMPDIR/late"
+	cat >"$BATS_TEST_TMPDIR/late/taskset" <<-END
+		#!/bin/sh
+		case \$* in *httpload*) sleep 1 ;; esac
+		exec $(command -v taskset) "\$@"
+	END
+	chmod +x "$BATS_TEST_TMPDIR/late/taskset"
+	run env PATH="$BATS_TEST_TMPDIR/late:$PATH" bench/run --scenarios nginx --variants plain --cpus 1 --repeats 1 --seconds 0.5 \
+		--warmup 0.2 --port $port --out "$out"
+	echo "$output"
+	# One repeat allows no conclusion, and is not void.
+	equal status "$status" 4
+	all_at_least 1 connections plain
+}
+
 # ---- in virtual machines ----
 
 @test "in a virtual machine: each variant is what it is called, no connection fails, all results are there" {
