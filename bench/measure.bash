@@ -278,22 +278,36 @@ bound_to_all()
 	for cpu in "${cpus[@]}"; do [[ $allowed = *" $cpu "* ]] || return 1; done
 }
 
-# is_as_named VARIANT: a variant that is not in effect must not be measured
+# is_attached PORT: is a listener on that port of our address served by the module?
+is_attached()
+{
+	grep -q "^${address//./\\.} $1 " /proc/net/fsocket_listeners 2>/dev/null
+}
+
+# is_not_attached NAME PORT: it is not. What an enrolled shell or service starts is enrolled, too.
+is_not_attached()
+{
+	! is_attached "$2" || die "$1 is to be without fastsocket.ko, and its listener is attached: is what started this run enrolled?"
+}
+
+# is_as_named VARIANT: a variant that is not in effect must not be measured, nor one that has another's effect
 is_as_named()
 {
 	local pid=$server
 
 	grep -q cpuwatch.so "/proc/$pid/maps" || die "cpuwatch.so is not in the server (LD_PRELOAD)"
 	case $1 in
-	bpf)
-		grep -q cpuselect.so "/proc/$pid/maps" || die "cpuselect.so is not in the server (LD_PRELOAD)"
-		wait_for 20 bound_to_all || die "the server's workers are not bound to a CPU each"
-		;;
 	fastsocket | rfd)
-		grep -qE "(^|[^0-9])$port([^0-9]|\$)" /proc/net/fsocket_listeners 2>/dev/null ||
+		is_attached "$port" ||
 			{ cat "$tmp/server.out" >&2; die "the listener on port $port is not attached to fastsocket.ko"; }
 		;;
+	*) is_not_attached "$1" "$port" ;;
 	esac
+	is_not_attached "the backend" $((port + 1))
+	if [[ $1 = bpf ]]; then
+		grep -q cpuselect.so "/proc/$pid/maps" || die "cpuselect.so is not in the server (LD_PRELOAD)"
+		wait_for 20 bound_to_all || die "the server's workers are not bound to a CPU each"
+	fi
 }
 
 gone()

@@ -156,6 +156,10 @@ interrupted() {
 			echo "status $?"
 			echo "rfd $(cat /sys/module/fastsocket/parameters/enable_receive_flow_deliver)"
 			bench/run --variants fastsocket --cpus 1 --load; echo "with --load: $?"
+			tools/fastsocket run -- bench/run --scenarios nginx --variants reuseport --cpus 1 --out /run/e
+			echo "enrolled, without the module: $?"
+			tools/fastsocket run -- bench/run --scenarios haproxy --variants fastsocket --cpus 1 --out /run/f
+			echo "enrolled, its backend, too: $?"
 			rmmod fastsocket
 			bench/run --variants fastsocket --cpus 1; echo "without the module: $?"'
 	echo "$output"
@@ -163,6 +167,8 @@ interrupted() {
 	[[ $output = *'status 4'* ]] || fail "one repeat allows no conclusion"
 	[[ $output = *'rfd 0'* ]] || fail "Receive Flow Deliver stayed on"
 	[[ $output = *'with --load: 1'* && $output = *'without the module: 1'* ]] || fail "it does not refuse"
+	[[ $output = *'reuseport is to be without fastsocket.ko'*'enrolled, without the module: 1'* ]] || fail "reuseport is measured with the module"
+	[[ $output = *'the backend is to be without fastsocket.ko'*'enrolled, its backend, too: 1'* ]] || fail "the backend is measured with the module"
 	mkdir -p "$out"
 	tar -C "$out" -m -xf "$BATS_TEST_TMPDIR/log/here.tar"
 	all_at_least 95 locality fastsocket
