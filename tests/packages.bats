@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
 # The packages, from make deb to purge. Runs on this machine, as root: a small Debian 12 in a directory is the one they
-# are installed on, and the module that DKMS has built there is loaded once, in a virtual machine.
+# are installed on, and a small Debian 13 beside it has a kernel of backports. The module that DKMS has built for a kernel
+# of Debian 12 is loaded once, in a virtual machine.
 #
 # Each test goes on where the one before it has ended. With FS_KEEP= set the directory stays.
 
@@ -57,6 +58,38 @@ repository() {
 	mkdir "$dir/repository"
 	cp "$dir/debs-$1"/*.deb "$dir/repository"
 	(cd "$dir/repository" && dpkg-scanpackages -m . >Packages 2>/dev/null)
+}
+
+# make_image SUITE: with our repository. An initrd, which nobody boots, would take most of the time.
+make_image() {
+	index "$1"
+	make_root "$1" "$image" --variant=apt --dpkgopt=path-exclude=/etc/kernel/postinst.d/initramfs-tools
+	tar -C "$image" -cf "$dir/base-$1.tar" .
+	rm -f "$image"/etc/{resolv.conf,hosts}
+	: >"$image/etc/resolv.conf"
+	: >"$image/etc/hosts"
+	echo 'deb [trusted=yes] file:/srv ./' >"$image/etc/apt/sources.list.d/fastsocket.list"
+	repository "$version"
+	in_image apt-get -q update
+}
+
+# in_machine KERNEL NAME TEST...: of debian/tests, as root in the image, on that kernel
+in_machine() {
+	# shellcheck disable=SC2016 # the inner shell expands it
+	run "$root/tests/vm/boot" -c 2 -m 2048 -t 600 -k "$1" -n "$2" -- bash -c '
+		set -e
+		cd "$1"
+		mount --rbind /proc proc
+		mount --rbind /sys sys
+		mount --rbind /dev dev
+		mount -t tmpfs tmp tmp
+		mount --bind "$2/debian/tests" mnt
+		shift 2
+		for t; do chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash "/mnt/$t"; done' guest "$image" "$root" "${@:3}"
+	echo "$output"
+	[ "$status" = 0 ]
+	shift 2
+	for t; do [[ $output = *"$t: ok"* ]] || return; done
 }
 
 # in_image COMMAND...: as root in the image, which has the repository in /srv and the tree in /mnt. Whatever it leaves
@@ -131,7 +164,9 @@ setup_file() {
 	# Of the two kernels one is what Debian 12 installs, the other one comes later, and is booted.
 	kernel=$("$root/tests/kernel/stock" 6.12)
 	second=$(<"$kernel/release")
-	export kernel second
+	# And the one of Debian 13.
+	third=$(<"$("$root/tests/kernel/stock" 7.x)/release")
+	export kernel second third
 }
 
 teardown_file() {
@@ -206,16 +241,7 @@ teardown_file() {
 }
 
 @test "packages: on a Debian 12 apt brings dkms and the headers, and the module is built for its kernel" {
-	index bookworm
-	# An initrd, which nobody boots, would take most of the time.
-	make_root bookworm "$image" --variant=apt --dpkgopt=path-exclude=/etc/kernel/postinst.d/initramfs-tools
-	tar -C "$image" -cf "$dir/base.tar" .
-	rm -f "$image"/etc/{resolv.conf,hosts}
-	: >"$image/etc/resolv.conf"
-	: >"$image/etc/hosts"
-	echo 'deb [trusted=yes] file:/srv ./' >"$image/etc/apt/sources.list.d/fastsocket.list"
-	repository "$version"
-	in_image apt-get -q update
+	make_image bookworm
 	apt_install -s fastsocket fastsocket-dev >"$dir/wanted"
 	for p in fastsocket-dkms dkms linux-headers-amd64 gcc make ethtool; do grep "^Inst $p " "$dir/wanted"; done
 	# Not all that these recommend, but what the tests in debian/tests need.
@@ -272,18 +298,7 @@ teardown_file() {
 }
 
 @test "packages: the module that DKMS has built is loaded in a virtual machine, serves and is unloaded" {
-	run "$root/tests/vm/boot" -c 2 -m 2048 -t 600 -k "$kernel" -n packages -- bash -c '
-		set -e
-		cd "$1"
-		mount --rbind /proc proc
-		mount --rbind /sys sys
-		mount --rbind /dev dev
-		mount -t tmpfs tmp tmp
-		mount --bind "$2/debian/tests" mnt
-		for t in serve tools; do chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash "/mnt/$t"; done' guest "$image" "$root"
-	echo "$output"
-	[ "$status" = 0 ]
-	[[ $output = *"serve: ok"* && $output = *"tools: ok"* ]]
+	in_machine "$kernel" packages serve tools
 }
 
 @test "packages: an upgrade builds the new version for both kernels, and leaves what the user has in /etc" {
@@ -342,6 +357,23 @@ teardown_file() {
 	none . "$dir/left"
 }
 
+@test "packages: on a Debian 13 dkms builds the module when the headers of a kernel from backports come" {
+	image=$dir/image13
+	make_image trixie
+	# There is no kernel yet, and that is no error.
+	apt_install --no-install-recommends fastsocket fastsocket-dkms fastsocket-dev python3
+	[ "$(in_image dkms status)" = "fastsocket/$version: added" ]
+	# Of the kernel only the modules: without them dkms leaves depmod to whoever brings them.
+	apt_install --no-install-recommends "linux-modules-$third" "linux-headers-$third"
+	built "$third" "$version"
+	# And by hand, as the hooks do it.
+	in_image dkms uninstall -m fastsocket -v "$version" -k "$third"
+	in_image dkms unbuild -m fastsocket -v "$version" -k "$third"
+	[ "$(in_image dkms status)" = "fastsocket/$version: added" ]
+	in_image dkms autoinstall -k "$third"
+	built "$third" "$version"
+}
+
 @test "packages: the RPM spec makes packages of the same files, and rpmlint has nothing to say" {
 	copy_tree "$dir/rpm/fastsocket-$version"
 	mkdir "$dir/rpm/SOURCES"
@@ -360,7 +392,7 @@ teardown_file() {
 
 @test "packages: the Module of Kubernetes is for the kernels that are tested, and names what there is" {
 	cd "$root/packaging/kubernetes"
-	python3 - "$(<"$dir/first")" "$second" 7.3.4+deb13-amd64 <<'END'
+	python3 - "$(<"$dir/first")" "$second" "$third" <<'END'
 import re, sys, yaml
 module = yaml.safe_load(open("module.yaml"))
 kustomization = yaml.safe_load(open("kustomization.yaml"))
@@ -392,7 +424,7 @@ END
 	export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 	b=(buildah --root "$dir/containers" --runroot "$dir/containers.run")
 	base=$("${b[@]}" from scratch)
-	"${b[@]}" add -q "$base" "$dir/base.tar" /
+	"${b[@]}" add -q "$base" "$dir/base-bookworm.tar" /
 	at=$("${b[@]}" mount "$base")
 	# Its sources are in another file than those of the real one.
 	rm "$at"/etc/apt/sources.list.d/*
