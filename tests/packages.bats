@@ -421,29 +421,39 @@ END
 }
 
 # It needs a registry for its base image, or one that stands in for it: the image of this file, as it was at first.
-@test "packages: the Containerfile builds an image with the module of that kernel" {
+# contained SUITE RELEASE: the Containerfile builds an image with the module of that kernel
+contained() {
+	local suite=$1 release=$2 b base at made
 	export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
-	b=(buildah --root "$dir/containers" --runroot "$dir/containers.run")
+	b=(buildah --root "$dir/containers-$suite" --runroot "$dir/containers-$suite.run")
 	base=$("${b[@]}" from scratch)
-	"${b[@]}" add -q "$base" "$dir/base-bookworm.tar" /
+	"${b[@]}" add -q "$base" "$dir/base-$suite.tar" /
 	at=$("${b[@]}" mount "$base")
-	# Its sources are in another file than those of the real one.
+	# Its sources are in another file than those of the real one, which has none of backports.
 	rm "$at"/etc/apt/sources.list.d/*
-	awk 'NF { printf "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: '"$keyring"'\n\n", $(NF - 2), $(NF - 1) }' \
-		"$cache/apt-bookworm/sources.list" >"$at/etc/apt/sources.list.d/debian.sources"
+	awk 'NF && !/-backports / { printf "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: '"$keyring"'\n\n", $(NF - 2), $(NF - 1) }' \
+		"$cache/apt-$suite/sources.list" >"$at/etc/apt/sources.list.d/debian.sources"
 	"${b[@]}" umount "$base"
-	"${b[@]}" commit -q --rm "$base" debian:bookworm-slim
-	copy_tree "$dir/git"
-	git -C "$dir/git" init -q
-	git -C "$dir/git" add -A
-	git -C "$dir/git" -c user.name=test -c user.email=test@fastsocket.invalid commit -qm test
-	"${b[@]}" bud --pull-never -q --network host -v "$dir/git:/git:ro" -t kmod --build-arg KERNEL_FULL_VERSION="$second" \
-		--build-arg DEBIAN=bookworm --build-arg SOURCE=/git - <"$root/packaging/kubernetes/Containerfile"
+	"${b[@]}" commit -q --rm "$base" "debian:$suite-slim"
+	copy_tree "$dir/git-$suite"
+	git -C "$dir/git-$suite" init -q
+	git -C "$dir/git-$suite" add -A
+	git -C "$dir/git-$suite" -c user.name=test -c user.email=test@fastsocket.invalid commit -qm test
+	"${b[@]}" bud --pull-never -q --network host -v "$dir/git-$suite:/git:ro" -t kmod --build-arg KERNEL_FULL_VERSION="$release" \
+		--build-arg DEBIAN="$suite" --build-arg SOURCE=/git - <"$root/packaging/kubernetes/Containerfile"
 	made=$("${b[@]}" from --pull-never localhost/kmod)
 	at=$("${b[@]}" mount "$made")
 	[ -x "$at/bin/cp" ]
-	[ "$(modinfo -F version "$at/opt/lib/modules/$second/fastsocket.ko")" = "$version" ]
-	[[ $(modinfo -F vermagic "$at/opt/lib/modules/$second/fastsocket.ko") = "$second "* ]]
-	modprobe -d "$at/opt" -S "$second" --show-depends fastsocket
+	[ "$(modinfo -F version "$at/opt/lib/modules/$release/fastsocket.ko")" = "$version" ]
+	[[ $(modinfo -F vermagic "$at/opt/lib/modules/$release/fastsocket.ko") = "$release "* ]]
+	modprobe -d "$at/opt" -S "$release" --show-depends fastsocket
 	"${b[@]}" umount "$made"
+}
+
+@test "packages: the Containerfile builds an image with the module of that kernel" {
+	contained bookworm "$second"
+}
+
+@test "packages: and of one of Debian 13 and backports" {
+	contained trixie "$third"
 }
