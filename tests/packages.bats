@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
 # The packages, from make deb to purge. Runs on this machine, as root: a small Debian 12 in a directory is the one they
-# are installed on, and a small Debian 13 beside it has a kernel of backports. The module that DKMS has built for a kernel
-# of Debian 12 is loaded once, in a virtual machine.
+# are installed on, and a small Debian 13 beside it has a kernel of backports. The modules that DKMS has built there are
+# loaded once each, in virtual machines.
 #
 # Each test goes on where the one before it has ended. With FS_KEEP= set the directory stays.
 
@@ -165,8 +165,9 @@ setup_file() {
 	kernel=$("$root/tests/kernel/stock" 6.12)
 	second=$(<"$kernel/release")
 	# And the one of Debian 13.
-	third=$(<"$("$root/tests/kernel/stock" 7.x)/release")
-	export kernel second third
+	kernel7=$("$root/tests/kernel/stock" 7.x)
+	third=$(<"$kernel7/release")
+	export kernel second kernel7 third
 }
 
 teardown_file() {
@@ -372,6 +373,11 @@ teardown_file() {
 	[ "$(in_image dkms status)" = "fastsocket/$version: added" ]
 	in_image dkms autoinstall -k "$third"
 	built "$third" "$version"
+}
+
+@test "packages: and that module serves on that kernel, in a virtual machine" {
+	image=$dir/image13
+	in_machine "$kernel7" packages-7.x serve
 }
 
 @test "packages: the RPM spec makes packages of the same files, and rpmlint has nothing to say" {
