@@ -263,7 +263,7 @@ static bool fs_pool_put(struct fs_pool *p, struct inode *inode, u64 owner)
 static void fs_pool_arm(struct fs_pool *p, int cpu)
 {
 	p->armed = true;
-	queue_delayed_work_on(cpu, system_wq, &p->trim, FS_POOL_TRIM);
+	queue_delayed_work_on(cpu, system_percpu_wq, &p->trim, FS_POOL_TRIM);
 }
 
 /* One batch more than was needed since the last look, or NULL. */
@@ -301,7 +301,7 @@ static void fs_pool_astray(struct fs_pool *p, int here)
 {
 	int cpu = cpu_online(p->cpu) ? p->cpu : here;
 
-	queue_delayed_work_on(cpu, system_wq, &p->trim, FS_POOL_TRIM);
+	queue_delayed_work_on(cpu, system_percpu_wq, &p->trim, FS_POOL_TRIM);
 }
 
 /* One look at a CPU's pool: what is to be given back now, NULL: that was all. */

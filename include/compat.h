@@ -35,6 +35,10 @@
 #define sockaddr_unsized sockaddr
 #endif
 
+#ifndef FS_HAVE_PERCPU_WQ
+#define system_percpu_wq system_wq
+#endif
+
 #ifndef FS_HAVE_SK_UID
 static inline kuid_t sk_uid(const struct sock *sk)
 {

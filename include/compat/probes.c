@@ -359,6 +359,12 @@ static void have_HASH_CONNECT(struct inet_timewait_death_row *row, struct sock *
 	err = inet6_hash_connect(row, sk);
 }
 
+/* The one of system_wq's names that later kernels do not warn of. */
+static void have_PERCPU_WQ(struct work_struct *work)
+{
+	queue_work(system_percpu_wq, work);
+}
+
 /* need RPS: CONFIG_RPS */
 static void have_RPS(void)
 {
