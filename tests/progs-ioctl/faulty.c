@@ -4,8 +4,9 @@
  *
  * faulty rounds MAX [FILE]: rounds of: make a listener by ioctl, serve it by three
  *   threads, each with an epoll of its own, connect, check every answer, count at
- *   both ends, close. Alternates IPv4 and IPv6. With FILE, a number that
- *   grows with each fault (debugfs), until two rounds in a row met none.
+ *   both ends, close. Alternates IPv4 and IPv6, two rounds without SO_REUSEPORT
+ *   and two with it. With FILE, a number that grows with each fault (debugfs),
+ *   until four rounds in a row met none.
  * faulty nth: the kernel's own injector (/proc/thread-self/fail-nth) fails the
  *   first, second, third... allocation inside FSOCKET_IOC_LISTEN, then inside
  *   FSOCKET_IOC_SPAWN_LISTEN, until one goes through unharmed.
@@ -77,19 +78,20 @@ static int talk(int family, unsigned int port, char byte)
 }
 
 /* A listener by ioctl, which must succeed whatever becomes of its attachment. */
-static int listener(int dev, int family)
+static int listener(int dev, int family, int reuseport)
 {
 	struct fsocket_ioctl_arg arg = { .backlog = 64 };
 
 	arg.fd = bound_socket(family, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	CHECK((int)arg.fd >= 0);
+	CHECK(setsockopt(arg.fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)) == 0);
 	CHECK(ioctl(dev, FSOCKET_IOC_LISTEN, &arg) == 0);
 	return arg.fd;
 }
 
-static int round_of(int dev, int family)
+static int round_of(int dev, int family, int reuseport)
 {
-	struct server s = { .fd = listener(dev, family) };
+	struct server s = { .fd = listener(dev, family, reuseport) };
 	pthread_t thread[WORKERS];
 	unsigned int port = port_of(s.fd);
 	cpu_set_t cpu;
@@ -133,8 +135,8 @@ static int rounds(int dev, int max, const char *file)
 	unsigned long before, faults = file ? number_in(file) : 0;
 	int quiet = 0, i;
 
-	for (i = 0; i < max && quiet < 2; i++) {
-		if (round_of(dev, families[i % 2]))
+	for (i = 0; i < max && quiet < 4; i++) {
+		if (round_of(dev, families[i % 2], i / 2 % 2))
 			return 1;
 		before = faults;
 		faults = file ? number_in(file) : 0;
@@ -211,7 +213,7 @@ static int nth_spawn(int dev, int family)
 	int n, ret;
 
 	for (n = 1; hit && n < 200; n++) {
-		arg.fd = listener(dev, family);
+		arg.fd = listener(dev, family, 0);
 		arg.op.spawn_op.cpu = -1;
 		ret = with_fault(dev, FSOCKET_IOC_SPAWN_LISTEN, &arg, n, &hit);
 		/* as socket(2): ENFILE without memory for the inode, ENOBUFS for the sock */
