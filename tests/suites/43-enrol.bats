@@ -313,7 +313,7 @@ nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 	local modules
 	modules=/lib/modules/$(uname -r)
 	fs_unload
-	mkdir "$fs_tmp/modules"
+	mkdir -p "$modules" "$fs_tmp/modules"
 	cp "$FS_KO" "$fs_tmp/modules/fastsocket.ko"
 	mount --bind "$fs_tmp/modules" "$modules"
 	PATH=$PATH:/usr/sbin depmod "$(uname -r)" 2>/dev/null
