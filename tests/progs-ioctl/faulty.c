@@ -77,15 +77,22 @@ static int talk(int family, unsigned int port, char byte)
 	return 0;
 }
 
-/* A listener by ioctl, which must succeed whatever becomes of its attachment. */
+/*
+ * A listener by ioctl, which must succeed whatever becomes of its attachment. For SO_REUSEPORT
+ * listen() itself needs memory, and may say so.
+ */
 static int listener(int dev, int family, int reuseport)
 {
 	struct fsocket_ioctl_arg arg = { .backlog = 64 };
+	int refused = 0, err;
 
 	arg.fd = bound_socket(family, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	CHECK((int)arg.fd >= 0);
 	CHECK(setsockopt(arg.fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)) == 0);
-	CHECK(ioctl(dev, FSOCKET_IOC_LISTEN, &arg) == 0);
+	do {
+		err = ioctl(dev, FSOCKET_IOC_LISTEN, &arg);
+	} while (err && errno == ENOMEM && reuseport && ++refused < 16);
+	CHECK(err == 0);
 	return arg.fd;
 }
 
