@@ -29,7 +29,6 @@ teardown() {
 	fs_taint_clean
 }
 
-
 # fuzz PROGRAM SHARE [ARGUMENT...]: for SHARE sixtieths of FUZZ_SECONDS
 fuzz() {
 	local program=$1 seconds=$((($2 * FUZZ_SECONDS + 59) / 60)) status=0
