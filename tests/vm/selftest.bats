@@ -73,6 +73,34 @@ int3() {
 		while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_DEATH"; echo c >/proc/sysrq-trigger; sleep 60'
 }
 
+# lockup CODE FUNCTION...: a kernel that says so of its second CPU, once for each, then dies
+lockup() {
+	local code=$1 function
+	shift
+	for function; do
+		printf '%s\n' '<0>watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [selftest:1]' \
+			"<4>RIP: 0010:$function" "<4>Code: 48 89 44 24 08 31 c0 $code c0 89 d5"
+	done
+}
+
+# locked_up LINES STATUS VERDICT
+locked_up() {
+	export FS_DEATH=$1
+	expect "$2" "$3" -- bash -c 'while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_DEATH"; sleep 600'
+}
+
+@test "boot: a kernel that runs one breakpoint which is not there for good was broken by the emulator" {
+	locked_up "$(lockup '<0f> 1f 44 00 00' do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90)" 126 'the emulator broke'
+}
+
+@test "boot: a kernel that goes round in a loop has locked up, and is not waited for" {
+	locked_up "$(lockup '<0f> 1f 44 00 00' do_exit+0x5/0x90 do_exit+0xa/0x90 do_exit+0x5/0x90)" 126 'the kernel locked up'
+}
+
+@test "boot: a kernel that stays at an instruction which it does not replace has locked up" {
+	locked_up "$(lockup '<f3> 90 8b 07' do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90)" 126 'the kernel locked up'
+}
+
 @test "boot: a command cannot write to the port that carries the result" {
 	expect 126 'machine died' -- bash -c '
 		for p in /dev/vport* /dev/ttyS0 /dev/kmsg; do
