@@ -67,6 +67,24 @@ __MODULE_PARM_TYPE(enable_listen_spawn, "uint");
 MODULE_PARM_DESC(enable_listen_spawn,
 		 "0: off, 1: workers bound to one CPU, 2: any worker; default 2, writable");
 
+static int fs_set_bind(const char *val, const struct kernel_param *kp)
+{
+	unsigned int on;
+	int err = fs_param_parse("enable_private_bind", val, 1, "0 (off) or 1 (on)", &on);
+
+	return err ?: fs_bind_switch(on);
+}
+
+static const struct kernel_param_ops fs_bind_ops = {
+	.set = fs_set_bind,
+	.get = param_get_uint,
+};
+
+module_param_cb(enable_private_bind, &fs_bind_ops, &fs_bind_enabled, 0644);
+__MODULE_PARM_TYPE(enable_private_bind, "uint");
+MODULE_PARM_DESC(enable_private_bind,
+		 "0: off, 1: on: local listeners list their connections apart; default 0, writable");
+
 static int fs_set_rfd(const char *val, const struct kernel_param *kp)
 {
 	unsigned int on;

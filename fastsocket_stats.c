@@ -46,6 +46,8 @@ static const char * const fs_stat_names[FS_NR_STATS] = {
 	[FS_CGROUP]	= "cgroup",
 	[FS_MIGRATE]	= "migrate",
 	[FS_DISABLED]	= "disabled",
+	[FS_PRIVATE]	= "private",
+	[FS_PUBLISHED]	= "published",
 };
 
 /* ... and of /proc/net/fsocket_rfd. */
@@ -167,6 +169,7 @@ static int fs_all_show(struct seq_file *m, void *v)
 
 	seq_puts(m, "version 1\nmodule " FS_VERSION "\n");
 	seq_printf(m, "enable_listen_spawn %u\n", READ_ONCE(fs_spawn_mode));
+	seq_printf(m, "enable_private_bind %u\n", READ_ONCE(fs_bind_enabled));
 	seq_printf(m, "enable_receive_flow_deliver %u\n", READ_ONCE(fs_rfd_enabled));
 	seq_printf(m, "enable_fast_epoll %u\n", READ_ONCE(fs_epoll_enabled));
 	seq_printf(m, "fast_sockfs %u\n", !!fs_vfs_counters());

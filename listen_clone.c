@@ -371,8 +371,13 @@ static void fs_clone_sync(struct sock *to, const struct sock *from)
 		fs_clone_sync6(to, from);
 }
 
-/* Things a clone cannot stand in for. Return: the reason, or FS_REDIRECTED. */
-static enum fs_stat fs_listener_obstacle(const struct sock *sk)
+/**
+ * fs_listener_obstacle() - things a clone cannot stand in for
+ * @sk: the listener, or an image of it; under RCU
+ *
+ * Return: the reason, or FS_REDIRECTED.
+ */
+enum fs_stat fs_listener_obstacle(const struct sock *sk)
 {
 	const struct net *net = sock_net(sk);
 
@@ -611,7 +616,7 @@ void fs_unhook_child(const struct fs_listener *ls, struct sock *child)
 	/* A v4-mapped child has the kernel's ipv6_mapped already. */
 	if (inet_csk(child)->icsk_af_ops == &ls->af_ops)
 		inet_csk(child)->icsk_af_ops = ls->orig_af_ops;
-	/* Copied while the listener was about to be shut down. */
+	/* Copied while the listener had it for itself. */
 	if (unlikely(child->sk_prot == ls->guard)) {
 		child->sk_prot = ls->prot;
 		child->sk_prot_creator = ls->prot;
@@ -641,7 +646,7 @@ struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct
 {
 	struct fs_listener *ls = fs_listener_of(sk);
 	const struct inet_connection_sock_af_ops *ops;
-	struct sock *child;
+	struct sock *child, *image = NULL;
 
 	/* Unhooked meanwhile. From a clone nothing can be made: it has no port. */
 	if (unlikely(!ls)) {
@@ -654,10 +659,17 @@ struct sock *fs_syn_recv_sock(const struct sock *sk, struct sk_buff *skb, struct
 		dst_release(dst);
 		return NULL;
 	}
-	child = fs_stock_syn_recv_sock(ls->orig_af_ops, ls->sk, skb, req, dst, req_unhash, own_req,
-				       opt_child_init);
-	if (child)
-		fs_unhook_child(ls, child);
+	if (sk != ls->sk)
+		image = fs_bind_begin(sk->sk_user_data, skb, req);
+	child = fs_stock_syn_recv_sock(ls->orig_af_ops, image ?: ls->sk, skb, req, dst, req_unhash,
+				       own_req, opt_child_init);
+	if (image)
+		fs_bind_end(ls);
+	if (!child)
+		return NULL;
+	if (image)
+		fs_count(ls->fn, FS_PRIVATE);
+	fs_unhook_child(ls, child);
 	return child;
 }
 
@@ -775,6 +787,7 @@ struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu)
 	fs_clone_start(c);
 	list_add_tail_rcu(&c->node, &ls->clones);
 	WRITE_ONCE(ls->nclones, ls->nclones + 1);
+	fs_bind_open(c);
 	fs_clone_publish(c);
 	return c;
 }

@@ -25,6 +25,7 @@
 #include <linux/rcupdate_wait.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/skmsg.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
@@ -43,7 +44,7 @@
  * @af_ops: the kernel's icsk_af_ops of a fresh socket
  * @data_ready: the kernel's sk_data_ready of a fresh socket
  * @prot: the kernel's sk_prot of a fresh socket
- * @guard: a copy of @prot, see fs_guard()
+ * @guard: a copy of @prot, see fs_guard() and fs_release_cb()
  *
  * Made under fs_family_lock when the first socket of the family is attached,
  * constant from then until unload. A socket that differs from a fresh one
@@ -202,12 +203,14 @@ static bool fs_guarded(const struct sock *sk)
 /*
  * Around a call that may begin or end the listening state. Counted, because the
  * end of one call must not take away what another, in another thread, relies on.
+ * Bind buckets of clones are closed meanwhile; fs_clones_start() opens them again.
  */
 static void fs_guard_begin(struct fs_listener *ls)
 {
 	lock_sock(ls->sk);
 	ls->changing++;
 	fs_guard(ls->sk, ls->prot, ls->guard);
+	fs_bind_close(ls, true);
 	release_sock(ls->sk);
 }
 
@@ -218,6 +221,52 @@ static void fs_guard_end(struct fs_listener *ls)
 		fs_unguard(ls);
 	release_sock(ls->sk);
 }
+
+/* The family whose @guard is a listener's sk_prot. */
+static struct fs_family *fs_family_of(const struct sock *sk)
+{
+	return container_of(READ_ONCE(sk->sk_prot), struct fs_family, guard);
+}
+
+/*
+ * release_cb of a guard: whatever somebody has done with the listener's socket lock, setsockopt() for
+ * one, is done. With that lock and bottom halves off.
+ */
+static void fs_release_cb(struct sock *sk)
+{
+	struct fs_listener *ls;
+
+	fs_family_of(sk)->prot->release_cb(sk);
+	rcu_read_lock();
+	ls = fs_listener_find_rcu(sk);
+	if (ls && ls->sk == sk)
+		fs_bind_check(ls);
+	rcu_read_unlock();
+}
+
+#ifdef CONFIG_BPF_SYSCALL
+/*
+ * The listener enters a BPF sockmap, which derives operations from those in sk_prot, for all sockets
+ * to come and for longer than we are there: it is to be the kernel's own. The socket is locked, and
+ * fs_release_cb() will see what came of it.
+ */
+static int fs_psock_update(struct sock *sk, struct sk_psock *psock, bool restore)
+{
+	struct proto *prot = fs_family_of(sk)->prot, *guard = sk->sk_prot;
+	struct fs_listener *ls;
+
+	rcu_read_lock();
+	ls = fs_listener_find_rcu(sk);
+	if (ls && ls->sk == sk)
+		fs_bind_close(ls, false);
+	rcu_read_unlock();
+	if (psock->sk_proto == guard)
+		psock->sk_proto = prot;
+	psock->psock_update_sk_prot = prot->psock_update_sk_prot;
+	WRITE_ONCE(sk->sk_prot, prot);
+	return prot->psock_update_sk_prot(sk, psock, restore);
+}
+#endif
 
 /*
  * sk_data_ready, sk_state_change and sk_error_report of the listener; softirq or
@@ -365,6 +414,8 @@ static void fs_clones_start(struct fs_listener *ls)
 		if (!rcu_access_pointer(ls->slot[c->cpu]))
 			fs_clone_publish(c);
 	}
+	list_for_each_entry(c, &ls->clones, node)
+		fs_bind_open(c);
 }
 
 /*
@@ -395,6 +446,18 @@ static void fs_follow_state(struct fs_listener *ls)
 		fs_clones_stop(ls);
 		fs_unhook(ls);
 	}
+	mutex_unlock(&ls->lock);
+}
+
+/* After a call that might have ended it, and has closed the bind buckets for that. */
+static void fs_follow_call(struct fs_listener *ls)
+{
+	fs_follow_state(ls);
+	if (!fs_listening(ls))
+		return;
+	mutex_lock(&ls->lock);
+	if (fs_listening(ls))
+		fs_clones_start(ls);
 	mutex_unlock(&ls->lock);
 }
 
@@ -431,7 +494,7 @@ static int fs_shutdown(struct socket *sock, int how)
 	fs_guard_begin(ls);
 	err = stock->shutdown(sock, how);
 	fs_guard_end(ls);
-	fs_follow_state(ls);
+	fs_follow_call(ls);
 	return err;
 }
 
@@ -447,7 +510,7 @@ static int fs_connect(struct socket *sock, struct sockaddr_unsized *addr, int le
 	fs_guard_begin(ls);
 	err = stock->connect(sock, addr, len, flags);
 	fs_guard_end(ls);
-	fs_follow_state(ls);
+	fs_follow_call(ls);
 	return err;
 }
 
@@ -811,6 +874,7 @@ static void fs_detach(struct fs_listener *ls)
 	fs_workers_drop(ls);
 	fs_unhook(ls);
 	lock_sock(ls->sk);
+	fs_bind_close(ls, true);
 	fs_unguard(ls);
 	release_sock(ls->sk);
 	mutex_unlock(&ls->lock);
@@ -870,6 +934,10 @@ static struct fs_family *fs_family_new(int family)
 	f->data_ready = sock->sk->sk_data_ready;
 	f->prot = sock->sk->sk_prot;
 	f->guard = *f->prot;
+	f->guard.release_cb = fs_release_cb;
+#ifdef CONFIG_BPF_SYSCALL
+	f->guard.psock_update_sk_prot = fs_psock_update;
+#endif
 	sock_release(sock);
 	return f;
 }
@@ -887,6 +955,7 @@ static void fs_family_retire(struct fs_family *f)
 	WRITE_ONCE(f->ops.shutdown, f->stock->shutdown);
 	WRITE_ONCE(f->ops.setsockopt, f->stock->setsockopt);
 	WRITE_ONCE(f->ops.getsockopt, f->stock->getsockopt);
+	f->guard = *f->prot;
 	kmemleak_not_leak(f);
 }
 
@@ -1138,6 +1207,7 @@ void fs_listener_show(struct seq_file *m, struct fs_listener *ls)
  */
 int fs_listen_init(void)
 {
+	fs_bind_init();
 	fs_wq = alloc_workqueue("fastsocket", WQ_UNBOUND, 0);
 	return fs_wq ? 0 : -ENOMEM;
 }
@@ -1158,4 +1228,5 @@ void fs_listen_exit(void)
 	rcu_barrier();
 	destroy_workqueue(fs_wq);
 	rcu_barrier();
+	fs_bind_exit();
 }

@@ -290,4 +290,195 @@ static inline bool fs_port_range_change(struct sock *sk, u32 from, u32 to)
 	}
 #endif
 
+/*
+ * The bind buckets of a port. struct inet_bind_bucket is the port's (tb), struct inet_bind2_bucket
+ * that of a port at an address (tb2). Sockets hang on both, those in TIME_WAIT on a list of their own
+ * in tb2; or on tb2 only, and tb lists its tb2. Nothing of it is private, so nothing but a probe says
+ * that a kernel has what we know. All lists are changed under the lock of the port's chain, and those
+ * of a tb2 under that of the address's chain as well.
+ */
+#if defined(FS_HAVE_BIND_BUCKETS) && !defined(CONFIG_PREEMPT_RT) && IS_ENABLED(CONFIG_IPV6) && \
+	(defined(FS_HAVE_BIND_OWNERS) || defined(FS_HAVE_BIND_BY_ADDRESS))
+#define FS_BIND_KNOWN
+#endif
+
+#ifdef FS_BIND_KNOWN
+/* IPv4 addresses are v4-mapped. */
+static inline void fs_tb2_address(const struct inet_bind2_bucket *tb2, struct in6_addr *addr)
+{
+#ifdef FS_HAVE_BIND_OWNERS
+	if (tb2->family == AF_INET) {
+		ipv6_addr_set_v4mapped(tb2->rcv_saddr, addr);
+		return;
+	}
+#endif
+	*addr = tb2->v6_rcv_saddr;
+}
+
+static inline void fs_tb2_set_address(struct inet_bind2_bucket *tb2, unsigned short family,
+				      const struct in6_addr *addr)
+{
+#ifdef FS_HAVE_BIND_OWNERS
+	tb2->family = family;
+	if (family == AF_INET) {
+		tb2->rcv_saddr = addr->s6_addr32[3];
+		return;
+	}
+#else
+	tb2->addr_type = ipv6_addr_type(addr);
+#endif
+	tb2->v6_rcv_saddr = *addr;
+}
+
+/* May bind() take it without a look at who is there? -1: only connections have ever been. */
+static inline void fs_tb2_set_reuse(struct inet_bind2_bucket *tb2, int reuse)
+{
+#ifdef FS_HAVE_BIND2_REUSE
+	tb2->fastreuse = reuse;
+	tb2->fastreuseport = reuse;
+#endif
+}
+
+/* @tb2 is one of @tb's; the list that knows it by its address is the caller's. */
+static inline void fs_tb2_join(struct inet_bind2_bucket *tb2, struct inet_bind_bucket *tb)
+{
+#ifdef FS_HAVE_BIND_BY_ADDRESS
+	hlist_add_head(&tb2->bhash_node, &tb->bhash2);
+#endif
+}
+
+static inline void fs_tb2_leave(struct inet_bind2_bucket *tb2)
+{
+#ifdef FS_HAVE_BIND_BY_ADDRESS
+	hlist_del(&tb2->bhash_node);
+#endif
+}
+
+static inline void fs_tb_init(struct inet_bind_bucket *tb, struct hlist_node *holder)
+{
+#ifdef FS_HAVE_BIND_OWNERS
+	hlist_add_head(holder, &tb->owners);
+#endif
+}
+
+static inline void fs_tb2_init(struct inet_bind2_bucket *tb2, struct hlist_node *holder)
+{
+	hlist_add_head(holder, &tb2->owners);
+}
+
+/* No socket in @tb2 any more, and no @holder. */
+static inline bool fs_tb2_empty(const struct inet_bind2_bucket *tb2)
+{
+#ifdef FS_HAVE_BIND_OWNERS
+	if (!hlist_empty(&tb2->deathrow))
+		return false;
+#endif
+	return hlist_empty(&tb2->owners);
+}
+
+static inline void fs_sock_set_tb(struct sock *sk, struct inet_bind_bucket *tb)
+{
+	if (sk->sk_state == TCP_TIME_WAIT)
+		inet_twsk(sk)->tw_tb = tb;
+	else
+		inet_csk(sk)->icsk_bind_hash = tb;
+}
+
+static inline void fs_sock_set_tb2(struct sock *sk, struct inet_bind2_bucket *tb2)
+{
+	if (sk->sk_state == TCP_TIME_WAIT)
+		inet_twsk(sk)->tw_tb2 = tb2;
+	else
+		inet_csk(sk)->icsk_bind2_hash = tb2;
+}
+
+/*
+ * Move at most @max sockets from @from to @to, but for @holder; the port's chain is locked. Return:
+ * how many.
+ */
+static inline unsigned int fs_tb_move(struct inet_bind_bucket *from, struct inet_bind_bucket *to,
+				      const struct hlist_node *holder, unsigned int max)
+{
+	unsigned int n = 0;
+#ifdef FS_HAVE_BIND_OWNERS
+	struct hlist_node *pos, *next;
+
+	hlist_for_each_safe(pos, next, &from->owners) {
+		if (pos == holder)
+			continue;
+		if (n == max)
+			break;
+		hlist_del(pos);
+		fs_sock_set_tb(hlist_entry(pos, struct sock, sk_bind_node), to);
+		hlist_add_head(pos, &to->owners);
+		n++;
+	}
+#endif
+	return n;
+}
+
+/* The same for the port at an address, @to_tb's @to; both chains are locked. */
+static inline unsigned int fs_tb2_move(struct inet_bind2_bucket *from, struct inet_bind2_bucket *to,
+				       struct inet_bind_bucket *to_tb,
+				       const struct hlist_node *holder, unsigned int max)
+{
+	struct hlist_node *pos, *next;
+	unsigned int n = 0;
+	struct sock *sk;
+
+	hlist_for_each_safe(pos, next, &from->owners) {
+		if (pos == holder)
+			continue;
+		if (n == max)
+			return n;
+		hlist_del(pos);
+#ifdef FS_HAVE_BIND_OWNERS
+		sk = hlist_entry(pos, struct sock, sk_bind2_node);
+#else
+		sk = hlist_entry(pos, struct sock, sk_bind_node);
+		fs_sock_set_tb(sk, to_tb);
+#endif
+		fs_sock_set_tb2(sk, to);
+		hlist_add_head(pos, &to->owners);
+		n++;
+	}
+#ifdef FS_HAVE_BIND_OWNERS
+	hlist_for_each_safe(pos, next, &from->deathrow) {
+		if (n == max)
+			return n;
+		hlist_del(pos);
+		hlist_entry(pos, struct inet_timewait_sock, tw_bind2_node)->tw_tb2 = to;
+		hlist_add_head(pos, &to->deathrow);
+		n++;
+	}
+#endif
+	return n;
+}
+
+/* All sockets in @tb2, which has no holder, belong to @tb. As above. Return: how many. */
+static inline unsigned int fs_tb2_set_tb(struct inet_bind2_bucket *tb2, struct inet_bind_bucket *tb)
+{
+	unsigned int n = 0;
+#ifdef FS_HAVE_BIND_BY_ADDRESS
+	struct sock *sk;
+
+	hlist_for_each_entry(sk, &tb2->owners, sk_bind_node) {
+		fs_sock_set_tb(sk, tb);
+		n++;
+	}
+#endif
+	return n;
+}
+
+/* Is a socket in its port's tb because it is in one of tb's tb2? Else it is on two lists. */
+static inline bool fs_tb_by_address(void)
+{
+#ifdef FS_HAVE_BIND_BY_ADDRESS
+	return true;
+#else
+	return false;
+#endif
+}
+#endif /* FS_BIND_KNOWN */
+
 #endif /* _FASTSOCKET_COMPAT_H */

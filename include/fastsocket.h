@@ -58,9 +58,11 @@ extern struct workqueue_struct *fs_wq;
  * @FS_CGROUP: the clone is in another control group
  * @FS_MIGRATE: requests may migrate in its SO_REUSEPORT group
  * @FS_DISABLED: mode 0
+ * @FS_PRIVATE: connections that a clone has listed in bind buckets of its own
+ * @FS_PUBLISHED: sockets that moved from there to the port's own bind buckets
  * @FS_NR_STATS: how many there are
  *
- * From FS_NO_WORKER on: SYNs to an attached listener that took the plain
+ * From FS_NO_WORKER to FS_DISABLED: SYNs to an attached listener that took the plain
  * kernel's path, by reason; see also fs_stat_names and docs/ABI.
  */
 enum fs_stat {
@@ -84,6 +86,8 @@ enum fs_stat {
 	FS_CGROUP,
 	FS_MIGRATE,
 	FS_DISABLED,
+	FS_PRIVATE,
+	FS_PUBLISHED,
 	FS_NR_STATS
 };
 

@@ -13,6 +13,7 @@
  * listen_clone.c   clones: creation, SYN and handshake in softirq, rescue
  * listen_worker.c  which task is the worker of which clone, CPU affinity
  * listen_group.c   SO_REUSEPORT: members of a group serve each other's CPUs
+ * listen_bind.c    private bind buckets: connections of a clone are listed apart
  *
  * Locks, outermost first: fs_net.lock | fs_listener.lock > fs_groups_lock > fs_tasks_lock, the
  * socket lock > request_sock_queue.rskq_lock of a clone > that of its listener.
@@ -35,6 +36,7 @@
 /* A bound on what one listener can cost, far above any real server. */
 #define FS_MAX_WORKERS	4096
 
+struct fs_bind;
 struct fs_listener;
 
 /**
@@ -67,6 +69,8 @@ struct fs_listener;
  * @rounds: on how many runs in a row the head was the same
  * @watching: @timer is pending or about to be; written in softirq
  * @stopped: @sk does not listen (any more); under @ls->lock
+ * @bind: its bind buckets, NULL: its connections are in the port's own. Changed with the listener's
+ *	socket locked, read in softirq between fs_bind_begin() and fs_bind_end()
  * @turn: alternates between the two queues; a hint
  * @lastpid: task_pid() of the worker seen last; compared, dereferenced only
  *	under RCU; cleared when the worker goes
@@ -90,6 +94,7 @@ struct fs_clone {
 	int cpu;
 	bool usable;
 	bool stopped;
+	struct fs_bind *bind;
 
 	bool live ____cacheline_aligned_in_smp;
 	bool persistent;
@@ -173,7 +178,8 @@ struct fs_group {
  * @sock: @sk->sk_socket; constant
  * @ops: the kernel's operations of @sock; constant
  * @prot: the kernel's sk_prot; constant
- * @guard: what sk_prot is while an IPv6 socket does not listen; constant
+ * @guard: what sk_prot is while an IPv6 socket does not listen, and since a clone first had bind
+ *	buckets; constant
  * @changing: calls under way that may begin or end the listening state; under
  *	the socket lock
  * @orig_af_ops: the kernel's icsk_af_ops; constant
@@ -187,6 +193,8 @@ struct fs_group {
  * @node: in @fn->listeners
  * @hooked: the softirq side is installed, see fs_hook(); under @lock
  * @dead: the listener is being released; under @lock
+ * @split: clones have bind buckets; set and cleared with @sk locked, read in softirq. Before it is set,
+ *	fs_clone.bind is; after it is cleared and softirqs were waited for, nobody looks there
  * @tight: the queues are so full that all must be added up for the backlog;
  *	a hint, read on every SYN, written rarely
  * @nclones: length of @clones; under @lock, read without
@@ -218,6 +226,7 @@ struct fs_listener {
 	struct list_head node;
 	bool hooked;
 	bool dead;
+	bool split;
 	bool tight;
 	unsigned int nclones;
 	unsigned int nworkers;
@@ -275,6 +284,7 @@ bool fs_can_attach(const struct socket *sock);
 void fs_listener_show(struct seq_file *m, struct fs_listener *ls);
 
 /* listen_clone.c */
+enum fs_stat fs_listener_obstacle(const struct sock *sk);
 void fs_unhook_child(const struct fs_listener *ls, struct sock *child);
 struct fs_clone *fs_clone_get(struct fs_listener *ls, int cpu);
 void fs_clone_settle_soon(struct fs_clone *c);
@@ -303,5 +313,17 @@ void fs_group_leave(struct fs_listener *ls);
 void fs_group_offer(struct fs_clone *c);
 void fs_group_withdraw(struct fs_clone *c);
 struct fs_clone *fs_group_clone(const struct fs_listener *ls);
+
+/* listen_bind.c */
+extern unsigned int fs_bind_enabled;
+struct sock *fs_bind_begin(struct fs_clone *c, const struct sk_buff *skb,
+			   const struct request_sock *req);
+void fs_bind_end(const struct fs_listener *ls);
+void fs_bind_open(struct fs_clone *c);
+void fs_bind_close(struct fs_listener *ls, bool may_sleep);
+void fs_bind_check(struct fs_listener *ls);
+int fs_bind_switch(bool on);
+void fs_bind_init(void);
+void fs_bind_exit(void);
 
 #endif /* _FASTSOCKET_LISTEN_SPAWN_H */

@@ -71,7 +71,7 @@ module() {
 	put 0.1.0 "$root/sys/module/fastsocket/version"
 	put 1 "$root/proc/sys/kernel/ftrace_enabled"
 	put '' "$root/sys/kernel/btf/vmlinux"
-	for setting in enable_listen_spawn=2 enable_receive_flow_deliver=0 enable_fast_epoll=1 "$@"; do
+	for setting in enable_listen_spawn=2 enable_private_bind=0 enable_receive_flow_deliver=0 enable_fast_epoll=1 "$@"; do
 		put "${setting#*=}" "$root/sys/module/fastsocket/parameters/${setting%%=*}"
 	done
 	echo 'address port cpu pid workers queue accepts state' >"$root/proc/net/fsocket_listeners"
@@ -79,7 +79,7 @@ module() {
 }
 
 columns="local remote global redirected drained no_worker stalled busy queue_full filter md5 tfo fasync xfrm syncookies cong options
-	cgroup migrate disabled rfd_port rfd_given rfd_any rfd_backoff rfd_steered rfd_here rfd_syn rfd_offline rfd_taken epoll_mod epoll_del
+	cgroup migrate disabled private published rfd_port rfd_given rfd_any rfd_backoff rfd_steered rfd_here rfd_syn rfd_offline rfd_taken epoll_mod epoll_del
 	epoll_other sockfs_reused sockfs_fresh sockfs_kept sockfs_freed sockfs_trimmed"
 
 # counters [CPU.NAME=VALUE | KEY=VALUE]...: what the module says of itself, on CPUs 0 and 1
@@ -90,7 +90,7 @@ counters() {
 	{
 		echo version 1
 		echo module 0.1.0
-		for name in enable_listen_spawn=2 enable_receive_flow_deliver=0 enable_fast_epoll=1 fast_sockfs=1 listeners=1 workers=4 clones=4 \
+		for name in enable_listen_spawn=2 enable_private_bind=0 enable_receive_flow_deliver=0 enable_fast_epoll=1 fast_sockfs=1 listeners=1 workers=4 clones=4 \
 			enrolled_processes=0 enrolled_cgroups=1; do
 			echo "${name%=*} ${value[${name%=*}]:-${name#*=}}"
 			unset "value[${name%=*}]"

@@ -55,7 +55,7 @@ function family(name)
 		return "epoll"
 	if (name ~ /^sockfs_/)
 		return "sockfs"
-	if (name ~ /^(local|remote|global|redirected|drained)$/)
+	if (name ~ /^(local|remote|global|redirected|drained|private|published)$/)
 		return "accepted"
 	return name in means ? "reason" : "other"
 }
@@ -285,6 +285,7 @@ BEGIN {
 	means["disabled"] = "enable_listen_spawn is 0"
 
 	help["enable_listen_spawn"] = "The parameter: 0 off, 1 bound workers, 2 all workers."
+	help["enable_private_bind"] = "The parameter: 0 off, 1 on."
 	help["enable_receive_flow_deliver"] = "The parameter: 0 off, 1 on."
 	help["enable_fast_epoll"] = "The parameter: 0 off, 1 on."
 	help["fast_sockfs"] = "Whether inodes of sockets are used again: 0 no, 1 yes."
@@ -298,6 +299,8 @@ BEGIN {
 	help["global"] = "Connections accepted from the queue of the listener itself."
 	help["redirected"] = "SYNs that went to a local queue."
 	help["drained"] = "Connections moved from a local queue to that of the listener itself."
+	help["private"] = "Connections that are listed in bind buckets of their local queue."
+	help["published"] = "Sockets moved from there to the bind buckets of the port."
 	help["rfd_port"] = "Connections made with a port that names the CPU."
 	help["rfd_given"] = "Connections made with a port or a range that the program has chosen."
 	help["rfd_any"] = "Connections made with any port because tries with those of the CPU found none free."

@@ -372,6 +372,58 @@ static void have_RPS(void)
 	this_cpu_read(softnet_data.input_queue_tail);
 }
 
+/* A port's bind buckets: who is bound is listed twice, or by address alone. */
+static void have_BIND_OWNERS(struct inet_bind_bucket *tb, struct inet_bind2_bucket *tb2,
+			     struct sock *sk, struct inet_timewait_sock *tw)
+{
+	struct in6_addr *addr = &tb2->v6_rcv_saddr;
+
+	hlist_add_head(&sk->sk_bind_node, &tb->owners);
+	hlist_add_head(&tw->tw_bind_node, &tb->owners);
+	hlist_add_head(&sk->sk_bind2_node, &tb2->owners);
+	hlist_add_head(&tw->tw_bind2_node, &tb2->deathrow);
+	tb2->family = AF_INET6;
+	tb2->rcv_saddr = 0;
+}
+
+static void have_BIND_BY_ADDRESS(struct inet_bind_bucket *tb, struct inet_bind2_bucket *tb2,
+				 struct sock *sk)
+{
+	struct in6_addr *addr = &tb2->v6_rcv_saddr;
+
+	hlist_add_head(&tb2->bhash_node, &tb->bhash2);
+	hlist_add_head(&sk->sk_bind_node, &tb2->owners);
+	tb2->addr_type = IPV6_ADDR_MAPPED;
+}
+
+/* What both have in common. */
+static void have_BIND_BUCKETS(struct sock *sk, struct inet_timewait_sock *tw, struct net *net)
+{
+	struct inet_hashinfo *h = net->ipv4.tcp_death_row.hashinfo;
+	struct inet_bind_hashbucket *head = &h->bhash[inet_bhashfn(net, 0, h->bhash_size)];
+	struct inet_bind2_bucket *tb2 = kmem_cache_alloc(h->bind2_bucket_cachep, GFP_ATOMIC);
+	struct inet_bind_bucket *tb = kmem_cache_alloc(h->bind_bucket_cachep, GFP_ATOMIC);
+
+	spin_lock_bh(&head->lock);
+	hlist_add_head(&tb->node, &head->chain);
+	hlist_add_head(&tb2->node, &h->bhash2[0].chain);
+	write_pnet(&tb->ib_net, net);
+	write_pnet(&tb2->ib_net, net);
+	tb->port = tb2->port;
+	tb->l3mdev = tb2->l3mdev;
+	tb->fastreuse = tb->fastreuseport;
+	inet_csk(sk)->icsk_bind_hash = tw->tw_tb = tb;
+	inet_csk(sk)->icsk_bind2_hash = tw->tw_tb2 = tb2;
+	sk->sk_prot->release_cb(sk);
+	sk->sk_dontcopy_begin[0] = sk->sk_dontcopy_end[0];
+}
+
+/* Whether bind() may take it looks at a bucket by address, too. */
+static void have_BIND2_REUSE(struct inet_bind2_bucket *tb2)
+{
+	tb2->fastreuse = tb2->fastreuseport;
+}
+
 /* need CGROUPS: CONFIG_CGROUPS */
 static void have_CGROUPS(struct task_struct *task, struct cgroup *cgroup)
 {

@@ -33,7 +33,7 @@ static void fs_stat_names__in_the_order_of_the_counters(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, fs_stat_names[FS_GLOBAL], "global");
 	KUNIT_EXPECT_STREQ(test, fs_stat_names[FS_REDIRECTED], "redirected");
 	KUNIT_EXPECT_STREQ(test, fs_stat_names[FS_DRAINED], "drained");
-	KUNIT_EXPECT_STREQ(test, fs_stat_names[FS_NR_STATS - 1], "disabled");
+	KUNIT_EXPECT_STREQ(test, fs_stat_names[FS_NR_STATS - 1], "published");
 }
 
 static void fs_net__is_the_namespace_s_own(struct kunit *test)

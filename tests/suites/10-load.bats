@@ -107,7 +107,7 @@ refuses() {
 	fs_load
 	cat "$fs_stats"
 	for column in cpu local remote global redirected drained no_worker stalled busy queue_full filter md5 \
-		tfo fasync xfrm syncookies cong options cgroup migrate disabled; do
+		tfo fasync xfrm syncookies cong options cgroup migrate disabled private published; do
 		has_column "$fs_stats" $column
 	done
 	equal CPUs "$(awk 'NR > 1 { print $1 }' "$fs_stats" | xargs)" "$(seq -s ' ' 0 $(($(fs_possible_cpus) - 1)))"

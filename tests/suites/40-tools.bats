@@ -326,7 +326,7 @@ attached() {
 	equal "accepted" $((row[1] + row[2] + row[3])) 5
 	equal "CPUs" "$(grep -cE '^ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ +[-0-9.]+%? ' <<<"$output")" "$(fs_possible_cpus)"
 	for name in $(head -n 1 "$fs_stats"); do
-		case $name in cpu | local | remote | global | redirected | drained) continue ;; esac
+		case $name in cpu | local | remote | global | redirected | drained | private | published) continue ;; esac
 		[ "$(fs_column "$name")" = 0 ] ||
 			grep -Eq "^ +$name +$(fs_column "$name") +[a-zA-Z]" <<<"$output" || fail "no explained line for $name: $output"
 	done
@@ -335,7 +335,7 @@ attached() {
 @test "status: every reason that the module counts is explained" {
 	local name
 	for name in $(head -n 1 "$fs_stats"); do
-		case $name in cpu | local | remote | global | redirected | drained) continue ;; esac
+		case $name in cpu | local | remote | global | redirected | drained | private | published) continue ;; esac
 		grep -q "means\[\"$name\"\]" "$FS_ROOT/tools/stat.awk" || fail "$name is not explained by the command"
 		grep -qP "^\t\t\t$name\t" "$FS_ROOT/docs/ABI/procfs-fastsocket" || fail "$name is not explained in docs/ABI"
 	done
