@@ -2,23 +2,23 @@
 /*
  * Private bind buckets: connections of a clone are listed apart
  *
- * Why it exists: every TCP socket with a local port is on a list of its port, by which bind() finds
- * who would conflict. All connections of a listener have the listener's port, so whenever one is made,
- * enters TIME_WAIT or ends, its CPU writes into the list's head and into the neighbours, which are hot
- * sockets of other CPUs. That is the most that connections of a listener share.
+ * Why it exists: every TCP socket with a local port is on a list of its port, by which bind()
+ * finds who would conflict. All connections of a listener have the listener's port, so whenever
+ * one is made, enters TIME_WAIT or ends, its CPU writes into the list's head and into the
+ * neighbours, which are hot sockets of other CPUs. That is the most that connections share.
  *
- * Nobody needs those lists while the listener is there: a listener without SO_REUSEPORT that is bound
- * to no device conflicts with every bind() that any of its connections would conflict with, whatever
- * these may have set for themselves (docs/bind-buckets.md). So connections that are made by a clone go
- * to buckets of the clone, which are in no table, under the same locks as ever. Before the listener
- * stops to be one that conflicts with all of that, they move to the port's own buckets, and it is as
- * if nothing had been.
+ * Nobody needs those lists while the listener is there: a listener without SO_REUSEPORT that is
+ * bound to no device conflicts with every bind() that any of its connections would conflict with,
+ * whatever these may have set for themselves (docs/bind-buckets.md). So connections that are made
+ * by a clone go to buckets of the clone, which are in no table, under the same locks as ever.
+ * Before the listener stops to be one that conflicts with all of that, they move to the port's own
+ * buckets, and it is as if nothing had been.
  *
  * Three parts:
- *  - The child's way in: __inet_inherit_port() takes the buckets from the listener that it is given. It
- *    gets an image of it, a copy that each CPU makes for itself, with the clone's buckets in it.
- *  - The clone's buckets are the kernel's own structures, from the kernel's own caches. A "holder" in
- *    their lists, which is no socket, keeps the kernel from freeing them with their last socket.
+ *  - The child's way in: __inet_inherit_port() takes the buckets from the listener that it is
+ *    given. It gets an image of it, a copy that each CPU makes for itself, with ours in it.
+ *  - The clone's buckets are the kernel's own structures, from the kernel's own caches. A "holder"
+ *    in their lists, which is no socket, keeps the kernel from freeing them with the last socket.
  *    Nobody looks at those lists but to add and delete.
  *  - Who may end it all takes the listener's socket lock for it. close(), shutdown() and connect()
  *    are ours and do it before; everything else, setsockopt() and `ss -K` above all, is seen by a
@@ -51,6 +51,8 @@ unsigned int fs_bind_enabled __read_mostly;
 #define FS_BIND_ADDRS	4
 /* How many sockets move while the port's chain is locked. */
 #define FS_BIND_BATCH	64
+/* An image's: no TCP socket is larger. */
+#define FS_IMAGE_SIZE	sizeof(struct tcp6_sock)
 
 /**
  * struct fs_bind_addr - the bucket of an address
@@ -111,8 +113,7 @@ static bool fs_images_get(void)
 		struct fs_image *img = &per_cpu(fs_images, cpu);
 
 		if (!img->sk)
-			img->sk = kzalloc_node(sizeof(struct tcp6_sock), GFP_KERNEL,
-					       cpu_to_node(cpu));
+			img->sk = kzalloc_node(FS_IMAGE_SIZE, GFP_KERNEL, cpu_to_node(cpu));
 		ok = ok && img->sk;
 	}
 	mutex_unlock(&fs_images_lock);
@@ -154,8 +155,7 @@ static bool fs_tb2_is(const struct inet_bind2_bucket *tb2, const struct inet_bin
 {
 	struct in6_addr own;
 
-	if (!net_eq(ib2_net(tb2), ib_net(tb)) || tb2->port != tb->port ||
-	    tb2->l3mdev != tb->l3mdev)
+	if (!net_eq(ib2_net(tb2), ib_net(tb)) || tb2->port != tb->port || tb2->l3mdev != tb->l3mdev)
 		return false;
 	fs_tb2_address(tb2, &own);
 	return ipv6_addr_equal(&own, addr);
@@ -197,6 +197,7 @@ static struct inet_bind2_bucket *fs_bind_lookup(struct fs_bind *b, const struct 
 	struct fs_bind_addr *a;
 
 	for (a = b->addrs; a < b->addrs + FS_BIND_ADDRS; a++) {
+		/* Pairs with fs_bind_add(). */
 		tb2 = smp_load_acquire(&a->tb2);
 		*free = a;
 		if (!tb2)
@@ -225,7 +226,7 @@ static struct inet_bind2_bucket *fs_bind_get(struct fs_bind *b, const struct soc
 	return tb2;
 }
 
-/* The image's address, at which the child of @req will be: is it one of the listener's? */
+/* Where the child of @ireq will be: is that at @sk's own address and port? */
 static bool fs_child_address(const struct sock *sk, const struct sk_buff *skb,
 			     const struct inet_request_sock *ireq, struct in6_addr *addr)
 {
@@ -259,7 +260,9 @@ static void fs_image_copy(struct fs_image *img, const struct fs_listener *ls)
 	struct sock *sk = img->sk;
 	char *to = (char *)sk;
 
+	/* Not locked, as there: options may change meanwhile, and either value will do. */
 	data_race(memcpy(to, from, begin));
+	/* As above. */
 	data_race(memcpy(to + end, from + end, ls->prot->obj_size - end));
 	if (sk->sk_prot == ls->guard)
 		sk->sk_prot = ls->prot;
@@ -274,8 +277,8 @@ static void fs_image_copy(struct fs_image *img, const struct fs_listener *ls)
  *
  * Softirq, under RCU. What it returns is this CPU's until fs_bind_end().
  *
- * Return: an image of the listener with the buckets of @c; NULL: take the listener itself, and do not
- * call fs_bind_end().
+ * Return: an image of the listener with the buckets of @c; NULL: take the listener itself, and do
+ * not call fs_bind_end().
  */
 struct sock *fs_bind_begin(struct fs_clone *c, const struct sk_buff *skb,
 			   const struct request_sock *req)
@@ -291,7 +294,8 @@ struct sock *fs_bind_begin(struct fs_clone *c, const struct sk_buff *skb,
 	WRITE_ONCE(img->busy, ls);
 	/* Pairs with fs_bind_close(): one of us sees the other. */
 	smp_mb();
-	b = READ_ONCE(ls->split) ? READ_ONCE(c->bind) : NULL;
+	/* Pairs with fs_bind_open(). */
+	b = READ_ONCE(ls->split) ? smp_load_acquire(&c->bind) : NULL;
 	if (!b)
 		goto native;
 	fs_image_copy(img, ls);
@@ -306,6 +310,7 @@ struct sock *fs_bind_begin(struct fs_clone *c, const struct sk_buff *skb,
 	return img->sk;
 
 native:
+	/* Pairs with fs_bind_wait(). */
 	smp_store_release(&img->busy, NULL);
 	return NULL;
 }
@@ -323,6 +328,7 @@ void fs_bind_end(const struct fs_listener *ls)
 
 	if (unlikely(drops))
 		sk_drops_add(ls->sk, drops);
+	/* Pairs with fs_bind_wait(): it sees the child where it is. */
 	smp_store_release(&img->busy, NULL);
 }
 
@@ -341,7 +347,7 @@ static bool fs_bind_allowed(const struct fs_listener *ls)
 	if (!(sk->sk_userlocks & SOCK_BINDPORT_LOCK) || !tb || tb->port != inet_sk(sk)->inet_num)
 		return false;
 	if ((sk->sk_prot != ls->prot && sk->sk_prot != ls->guard) ||
-	    ls->prot->obj_size > sizeof(struct tcp6_sock))
+	    ls->prot->obj_size > FS_IMAGE_SIZE)
 		return false;
 	return sk->sk_family == AF_INET || !ipv6_addr_v4mapped(&sk->sk_v6_rcv_saddr) ||
 	       sk->sk_v6_rcv_saddr.s6_addr32[3];
@@ -384,6 +390,7 @@ void fs_bind_open(struct fs_clone *c)
 		b->tb->l3mdev = tb->l3mdev;
 		b->tb->port = tb->port;
 		WRITE_ONCE(sk->sk_prot, ls->guard);
+		/* Pairs with fs_bind_begin(). */
 		smp_store_release(&c->bind, b);
 		WRITE_ONCE(ls->split, true);
 		b = NULL;
@@ -392,7 +399,10 @@ void fs_bind_open(struct fs_clone *c)
 	fs_bind_free(b, cache);
 }
 
-/* @a's bucket itself becomes one of @tb's, with all that is in it. Return: how many belong to @tb now. */
+/*
+ * @a's bucket itself becomes one of @tb's, with all that is in it. Return: how many were not @tb's
+ * until now.
+ */
 static unsigned int fs_bind_publish(struct fs_bind_addr *a, struct inet_bind_bucket *tb,
 				    struct inet_bind_hashbucket *head2)
 {
@@ -424,8 +434,8 @@ static bool fs_bind_drop(struct fs_bind_addr *a, struct kmem_cache *cache)
 }
 
 /*
- * The bucket of @tb's at @a's address to which @a's sockets move; at least one must, so that somebody
- * frees it. NULL: none is needed, or there is no memory for it. Publish @a's.
+ * The bucket of @tb's at @a's address to which @a's sockets move; at least one must, so that
+ * somebody frees it. NULL: none is needed, or there is no memory for it. Publish @a's.
  */
 static struct inet_bind2_bucket *fs_bind_target(const struct fs_bind_addr *a, const struct sock *sk,
 						struct inet_bind_bucket *tb,
@@ -447,8 +457,8 @@ static struct inet_bind2_bucket *fs_bind_target(const struct fs_bind_addr *a, co
 }
 
 /*
- * Move some of @a's sockets to the buckets of @tb, which is the port's own and locked; @moved counts
- * those that were not @tb's. Return: whether there may be more.
+ * Move some of @a's sockets to the buckets of @tb, which is the port's own and locked; @moved
+ * counts those that were not @tb's. Return: whether there may be more.
  */
 static bool fs_bind_move_addr(struct fs_bind_addr *a, const struct sock *sk,
 			      struct inet_bind_bucket *tb, unsigned int *moved)
@@ -620,7 +630,7 @@ static bool fs_bind_loaded;
 static int fs_bind_refuse(void)
 {
 	fs_bind_enabled = 0;
-	pr_notice("Private Bind stays off: PREEMPT_RT, or a kernel with other bind buckets than we know\n");
+	pr_notice("Private Bind stays off: PREEMPT_RT, or unknown bind buckets\n");
 	return -EOPNOTSUPP;
 }
 

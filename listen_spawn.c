@@ -229,8 +229,8 @@ static struct fs_family *fs_family_of(const struct sock *sk)
 }
 
 /*
- * release_cb of a guard: whatever somebody has done with the listener's socket lock, setsockopt() for
- * one, is done. With that lock and bottom halves off.
+ * release_cb of a guard: whatever somebody has done with the listener's socket lock, setsockopt()
+ * for one, is done. With that lock and bottom halves off.
  */
 static void fs_release_cb(struct sock *sk)
 {
@@ -246,9 +246,9 @@ static void fs_release_cb(struct sock *sk)
 
 #ifdef CONFIG_BPF_SYSCALL
 /*
- * The listener enters a BPF sockmap, which derives operations from those in sk_prot, for all sockets
- * to come and for longer than we are there: it is to be the kernel's own. The socket is locked, and
- * fs_release_cb() will see what came of it.
+ * The listener enters a BPF sockmap, which derives operations from those in sk_prot, for all
+ * sockets to come and for longer than we are there: it is to be the kernel's own. The socket is
+ * locked.
  */
 static int fs_psock_update(struct sock *sk, struct sk_psock *psock, bool restore)
 {
@@ -863,7 +863,10 @@ static void fs_detach(struct fs_listener *ls)
 	struct fs_clone *c;
 
 	mutex_lock(&ls->lock);
+	lock_sock(ls->sk);
 	ls->dead = true;
+	fs_bind_close(ls, true);
+	release_sock(ls->sk);
 	list_for_each_entry(c, &ls->clones, node) {
 		fs_clone_unpublish(c);
 		fs_clone_drain(c);
@@ -874,7 +877,6 @@ static void fs_detach(struct fs_listener *ls)
 	fs_workers_drop(ls);
 	fs_unhook(ls);
 	lock_sock(ls->sk);
-	fs_bind_close(ls, true);
 	fs_unguard(ls);
 	release_sock(ls->sk);
 	mutex_unlock(&ls->lock);

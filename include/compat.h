@@ -292,10 +292,10 @@ static inline bool fs_port_range_change(struct sock *sk, u32 from, u32 to)
 
 /*
  * The bind buckets of a port. struct inet_bind_bucket is the port's (tb), struct inet_bind2_bucket
- * that of a port at an address (tb2). Sockets hang on both, those in TIME_WAIT on a list of their own
- * in tb2; or on tb2 only, and tb lists its tb2. Nothing of it is private, so nothing but a probe says
- * that a kernel has what we know. All lists are changed under the lock of the port's chain, and those
- * of a tb2 under that of the address's chain as well.
+ * that of a port at an address (tb2). Sockets hang on both, those in TIME_WAIT on a list of their
+ * own in tb2; or on tb2 only, and tb lists its tb2. Nothing of it is private, so nothing but a
+ * probe says that a kernel has what we know. All lists are changed under the lock of the port's
+ * chain, and those of a tb2 under that of the address's chain as well.
  */
 #if defined(FS_HAVE_BIND_BUCKETS) && !defined(CONFIG_PREEMPT_RT) && IS_ENABLED(CONFIG_IPV6) && \
 	(defined(FS_HAVE_BIND_OWNERS) || defined(FS_HAVE_BIND_BY_ADDRESS))
