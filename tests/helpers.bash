@@ -90,7 +90,11 @@ fs_taint_clean() {
 
 fs_loaded() { [ -d /sys/module/fastsocket ]; }
 
-fs_load() { insmod "$FS_KO" "$@" && [ -c /dev/fastsocket ]; }
+# FS_PARAMETERS: for a run of any suite with other parameters than the default ones
+fs_load() {
+	# shellcheck disable=SC2086
+	insmod "$FS_KO" ${FS_PARAMETERS:-} "$@" && [ -c /dev/fastsocket ]
+}
 
 # Killed processes close their sockets some time after the kill.
 fs_unload() { wait_until 5 rmmod fastsocket 2>/dev/null || rmmod fastsocket; }

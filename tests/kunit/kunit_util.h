@@ -21,7 +21,7 @@ struct pid;
 
 extern struct kunit_suite fsk_main_suite, fsk_hook_suite, fsk_sys_suite, fsk_stats_suite,
 	fsk_spawn_suite, fsk_clone_suite, fsk_worker_suite, fsk_rfd_suite, fsk_btf_suite,
-	fsk_epoll_suite, fsk_vfs_suite, fsk_enrol_suite, fsk_group_suite;
+	fsk_epoll_suite, fsk_vfs_suite, fsk_enrol_suite, fsk_group_suite, fsk_bind_suite;
 
 static inline void fsk_nap(void)
 {

@@ -1,0 +1,108 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0
+# Private bind buckets: bind(), listen() and connect() of everybody get what they get on the plain kernel, at every
+# moment of a listener's life, and what outlives it is where it would have been.
+# shellcheck disable=SC2154 # set by helpers.bash and servers.bash
+load ../helpers
+load servers
+
+setup() {
+	! fs_loaded || fs_unload
+}
+
+teardown() {
+	fs_klog_clean
+	fs_taint_clean
+}
+
+teardown_file() { ! fs_loaded || fs_unload; }
+
+# transcripts ADDRESS [CHAIN]: natively and attached; sets private and published
+transcripts() {
+	local what=(-c 1 -s 11 -a "$1" ${2:+-l "$2"}) told
+	"$FS_BIN/fsbind" "${what[@]}" >"$fs_tmp/native" 2>/dev/null 3>&-
+	fs_load enable_private_bind=1
+	# shellcheck disable=SC2086
+	$FS_RUN "$FS_BIN/fsbind" "${what[@]}" >"$fs_tmp/attached" 2>"$fs_tmp/told" 3>&-
+	told=$(tail -n 1 "$fs_tmp/told")
+	fs_unload
+	private=${told#private=} private=${private% *} published=${told#*published=}
+	say "$(grep -c '^   [a-z]' "$fs_tmp/native") moments, $private connections in private buckets, $published sockets moved"
+	diff "$fs_tmp/native" "$fs_tmp/attached" | head -40
+	cmp -s "$fs_tmp/native" "$fs_tmp/attached"
+}
+
+as_natively() {
+	transcripts "$1"
+	at_least "connections in private buckets" "$private" 100
+	at_least "sockets moved" "$published" 100
+}
+
+@test "bind: as natively around a listener at 0.0.0.0" {
+	as_natively 0.0.0.0
+}
+
+@test "bind: as natively around a listener at 127.0.0.1" {
+	as_natively 127.0.0.1
+}
+
+@test "bind: as natively around a listener at ::" {
+	as_natively ::
+}
+
+@test "bind: as natively around a listener at ::1" {
+	as_natively ::1
+}
+
+@test "bind: as natively around a listener at ::ffff:127.0.0.1" {
+	as_natively ::ffff:127.0.0.1
+}
+
+@test "bind: a listener at ::ffff:0.0.0.0 keeps to the port's own buckets" {
+	transcripts ::ffff:0.0.0.0
+	equal "connections in private buckets" "$private" 0
+}
+
+# transcript_while COMMAND: of what outlives a listener; COMMAND runs when the first one is closed, which has
+# connections in all states
+transcript_while() {
+	local line first=yes
+	rm -f "$fs_tmp/go"
+	mkfifo "$fs_tmp/go"
+	# shellcheck disable=SC2086
+	$run "$FS_BIN/fsbind" -c 1 -s 3 -a 0.0.0.0 -l xb -e xb <"$fs_tmp/go" 2>&1 >"$out" 3>&- | {
+		exec 4>"$fs_tmp/go"
+		while read -r line; do
+			[[ $line = 'at '* ]] || { echo "$line" >>"$fs_tmp/told"; continue; }
+			[ ! "$first" ] || "$@" >&2 || echo "failed: $*" >>"$fs_tmp/told"
+			first=''
+			echo >&4
+		done
+	}
+}
+
+@test "bind: connections in all states that outlive the module" {
+	local run='' out=$fs_tmp/native
+	: >"$fs_tmp/told"
+	transcript_while true
+	fs_load enable_private_bind=1
+	run=$FS_RUN out=$fs_tmp/attached
+	transcript_while fs_unload
+	cat "$fs_tmp/told"
+	! grep -q failed "$fs_tmp/told"
+	! fs_loaded || fail "the module is still there"
+	at_least "lines" "$(grep -c '^   [a-z]' "$out")" 20
+	diff "$fs_tmp/native" "$fs_tmp/attached" | head
+	cmp -s "$fs_tmp/native" "$fs_tmp/attached"
+}
+
+@test "bind: the switch is for what comes after it" {
+	local param=/sys/module/fastsocket/parameters/enable_private_bind
+	fs_load
+	equal "at load" "$(<$param)" 0
+	! echo 2 >$param || fail "2 was taken"
+	echo 1 >$param
+	equal "after a write" "$(<$param)" 1
+	fs_unload
+	! fs_load enable_private_bind=3 || fail "3 was taken"
+}
