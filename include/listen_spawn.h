@@ -194,7 +194,8 @@ struct fs_group {
  * @hooked: the softirq side is installed, see fs_hook(); under @lock
  * @dead: the listener is being released; under @lock, set with @sk locked
  * @split: clones have bind buckets; set and cleared with @sk locked, read in softirq. Before it
- *	is set, fs_clone.bind is; when it was cleared and softirqs were waited for, nobody looks there
+ *	is set, fs_clone.bind is; when it was cleared and softirqs were waited for, nobody looks
+ *	there
  * @tight: the queues are so full that all must be added up for the backlog;
  *	a hint, read on every SYN, written rarely
  * @nclones: length of @clones; under @lock, read without

@@ -488,10 +488,9 @@ struct kunit_suite fsk_main_suite = {
 };
 
 static struct kunit_suite * const fsk_suites[] = {
-	&fsk_main_suite,  &fsk_hook_suite,  &fsk_sys_suite,    &fsk_stats_suite,
-	&fsk_spawn_suite, &fsk_clone_suite, &fsk_worker_suite, &fsk_rfd_suite,
-	&fsk_btf_suite,	  &fsk_epoll_suite, &fsk_vfs_suite,    &fsk_enrol_suite,
-	&fsk_group_suite, &fsk_bind_suite,
+	&fsk_main_suite,  &fsk_hook_suite,   &fsk_sys_suite,   &fsk_stats_suite, &fsk_spawn_suite,
+	&fsk_clone_suite, &fsk_worker_suite, &fsk_rfd_suite,   &fsk_btf_suite,	 &fsk_epoll_suite,
+	&fsk_vfs_suite,	  &fsk_enrol_suite,  &fsk_group_suite, &fsk_bind_suite,
 };
 
 static int __init fsk_load(void)

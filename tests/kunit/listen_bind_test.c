@@ -392,11 +392,15 @@ static struct kunit_case fsk_bind_cases[] = {
 	KUNIT_CASE(fs_bind_check__shutdown),
 	{}
 };
+
 /* clang-format on */
 
 #else
 
-static struct kunit_case fsk_bind_cases[] = { {} };
+static struct kunit_case fsk_bind_cases[] = {
+	{},
+};
+
 #endif
 
 static unsigned int fsk_bind_was;

@@ -561,8 +561,8 @@ static unsigned long counted(const char *column)
 	if (!f)
 		return 0;
 	while (fgets(line, sizeof(line), f)) {
-		word = strtok_r(line, " \n", &save);
-		for (i = 0; word; i++, word = strtok_r(NULL, " \n", &save)) {
+		word = strtok_r(line, "\n ", &save);
+		for (i = 0; word; i++, word = strtok_r(NULL, "\n ", &save)) {
 			if (i == at)
 				sum += strtoul(word, NULL, 10);
 			else if (at < 0 && !strcmp(word, column))

@@ -69,8 +69,9 @@ transcript_while() {
 	local line first=yes
 	rm -f "$fs_tmp/go"
 	mkfifo "$fs_tmp/go"
-	# shellcheck disable=SC2086
+	# shellcheck disable=SC2086,SC2094 # a fifo, which is written for what it is told
 	$run "$FS_BIN/fsbind" -c 1 -s 3 -a 0.0.0.0 -l xb -e xb <"$fs_tmp/go" 2>&1 >"$out" 3>&- | {
+		# shellcheck disable=SC2094
 		exec 4>"$fs_tmp/go"
 		while read -r line; do
 			[[ $line = 'at '* ]] || { echo "$line" >>"$fs_tmp/told"; continue; }
@@ -89,7 +90,7 @@ transcript_while() {
 	run=$FS_RUN out=$fs_tmp/attached
 	transcript_while fs_unload
 	cat "$fs_tmp/told"
-	! grep -q failed "$fs_tmp/told"
+	! grep -q failed "$fs_tmp/told" || fail "the module could not go"
 	! fs_loaded || fail "the module is still there"
 	at_least "lines" "$(grep -c '^   [a-z]' "$out")" 20
 	diff "$fs_tmp/native" "$fs_tmp/attached" | head
