@@ -50,7 +50,7 @@ unsigned int fs_bind_enabled __read_mostly;
 /* Local addresses of one clone; connections to others go to the port's own buckets. */
 #define FS_BIND_ADDRS	4
 /* How many sockets move while the port's chain is locked. */
-#define FS_BIND_BATCH	64
+#define FS_BIND_BATCH	32
 /* An image's: no TCP socket is larger. */
 #define FS_IMAGE_SIZE	sizeof(struct tcp6_sock)
 

@@ -28,10 +28,20 @@ static struct fs_listener *fsk_bound(struct kunit *test, void (*prepare)(struct 
 	return ls;
 }
 
-/* A live clone of such a listener on CPU 0, where the case goes on. */
+static void fsk_set_reuse(struct sock *sk)
+{
+	sock_set_reuseaddr(sk);
+}
+
+static void fsk_set_reuseport(struct sock *sk)
+{
+	sock_set_reuseport(sk);
+}
+
+/* A live clone of such a listener on CPU 0, where the case goes on. It may listen again. */
 static struct fs_clone *fsk_split(struct kunit *test)
 {
-	struct fs_clone *c = fsk_clone(test, fsk_bound(test, NULL), 0);
+	struct fs_clone *c = fsk_clone(test, fsk_bound(test, fsk_set_reuse), 0);
 
 	KUNIT_ASSERT_NOT_NULL(test, c->bind);
 	KUNIT_ASSERT_TRUE(test, c->ls->split);
@@ -223,16 +233,6 @@ static void fs_bind_end__gives_the_drops(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sk_drops_read(c->ls->sk), before + 3);
 }
 
-static void fsk_set_reuse(struct sock *sk)
-{
-	sock_set_reuseaddr(sk);
-}
-
-static void fsk_set_reuseport(struct sock *sk)
-{
-	sock_set_reuseport(sk);
-}
-
 static void fs_bind_allowed__if_it_covers_its_children(struct kunit *test)
 {
 	struct fs_listener *ls = fsk_bound(test, fsk_set_reuse);
@@ -347,7 +347,7 @@ static void fs_bind_check__options(struct kunit *test)
 	struct fs_clone *c = fsk_split(test);
 	struct sock *sk = fsk_child(test, c);
 
-	sock_set_reuseaddr(c->ls->sk);
+	sock_no_linger(c->ls->sk);
 	KUNIT_EXPECT_TRUE(test, c->ls->split);
 	/* Its release_sock() is what tells us. */
 	sock_set_reuseport(c->ls->sk);
