@@ -2,14 +2,15 @@
 /*
  * fsbind: who may have a port that a listener and its connections have
  *
- *   fsbind [-c CPU] [-a ADDRESS] [-l CHAIN] [-e CHAIN] [-s N]
+ *   fsbind [-c CPU] [-a ADDRESS] [-l CHAIN] [-e CHAIN] [-s N] [-o N]
  *       A transcript that must not depend on Fastsocket. For listeners of all kinds, with
  *       connections in all states: a line for each moment of a chain of events (closed, shut
  *       down, listening again, other options ...), with what sockets of all kinds get from
  *       bind() and listen() at the port, from bind() with port 0, and from connect() when the port
  *       is the only one to choose. One CPU does it all, in a network namespace of its own.
  *       -a, -l: this address, this chain only. -e: at each moment "at CHAIN" goes out and a line
- *       must come in, for that chain only. -s: only each Nth letter, others at each moment.
+ *       must come in, for that chain only. -s: only each Nth letter, others at each moment;
+ *       -o: from the Nth on.
  *
  * A letter of a line is what one socket got: "." all it wanted, "A" the port is in use, "a" it is
  * when it listens, "N" there is no port to choose, "?" something else.
@@ -34,7 +35,7 @@
 #define MAX_CONNS 64
 
 static struct {
-	int cpu, sample;
+	int cpu, sample, first;
 	const char *address, *chain, *events;
 } cfg = { .cpu = -1, .sample = 1 };
 
@@ -175,7 +176,7 @@ static bool turn(void)
 {
 	static unsigned int n;
 
-	return n++ % cfg.sample == 0;
+	return (n++ + cfg.sample - cfg.first % cfg.sample) % cfg.sample == 0;
 }
 
 static void look(const char *what, int port, int helper)
@@ -594,7 +595,7 @@ int main(int argc, char **argv)
 	unsigned int i;
 	int opt, helper;
 
-	while ((opt = getopt(argc, argv, "c:a:l:e:s:")) != -1) {
+	while ((opt = getopt(argc, argv, "c:a:l:e:s:o:")) != -1) {
 		switch (opt) {
 		case 'c':
 			cfg.cpu = atoi(optarg);
@@ -610,6 +611,9 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			cfg.sample = atoi(optarg);
+			break;
+		case 'o':
+			cfg.first = atoi(optarg);
 			break;
 		default:
 			return 2;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Private bind buckets: bind(), listen() and connect() of everybody get what they get on the plain kernel, at every
 # moment of a listener's life, and what outlives it is where it would have been.
+# debug lane, too: what is tagged
 # shellcheck disable=SC2154 # set by helpers.bash and servers.bash
 load ../helpers
 load servers
@@ -17,9 +18,10 @@ teardown() {
 
 teardown_file() { ! fs_loaded || fs_unload; }
 
-# transcripts ADDRESS [CHAIN]: natively and attached; sets private and published
+# transcripts ADDRESS SHARE: natively and attached, each SHAREth of the 164 letters of a line, which is to be no
+# divisor of that; FS_SEED takes others. Sets private and published.
 transcripts() {
-	local what=(-c 1 -s 11 -a "$1" ${2:+-l "$2"}) told
+	local what=(-c 1 -s "$2" -o "${FS_SEED:-0}" -a "$1") told
 	"$FS_BIN/fsbind" "${what[@]}" >"$fs_tmp/native" 2>/dev/null 3>&-
 	fs_load enable_private_bind=1
 	# shellcheck disable=SC2086
@@ -32,34 +34,35 @@ transcripts() {
 	cmp -s "$fs_tmp/native" "$fs_tmp/attached"
 }
 
+# as_natively ADDRESS SHARE
 as_natively() {
-	transcripts "$1"
+	transcripts "$@"
 	at_least "connections in private buckets" "$private" 100
 	at_least "sockets moved" "$published" 100
 }
 
 @test "bind: as natively around a listener at 0.0.0.0" {
-	as_natively 0.0.0.0
+	as_natively 0.0.0.0 23
 }
 
 @test "bind: as natively around a listener at 127.0.0.1" {
-	as_natively 127.0.0.1
+	as_natively 127.0.0.1 23
 }
 
 @test "bind: as natively around a listener at ::" {
-	as_natively ::
+	as_natively :: 37
 }
 
 @test "bind: as natively around a listener at ::1" {
-	as_natively ::1
+	as_natively ::1 23
 }
 
 @test "bind: as natively around a listener at ::ffff:127.0.0.1" {
-	as_natively ::ffff:127.0.0.1
+	as_natively ::ffff:127.0.0.1 23
 }
 
 @test "bind: a listener at ::ffff:0.0.0.0 keeps to the port's own buckets" {
-	transcripts ::ffff:0.0.0.0
+	transcripts ::ffff:0.0.0.0 23
 	equal "connections in private buckets" "$private" 0
 }
 
@@ -106,4 +109,44 @@ transcript_while() {
 	equal "after a write" "$(<$param)" 1
 	fs_unload
 	! fs_load enable_private_bind=3 || fail "3 was taken"
+}
+
+# how long listeners are churned; a debug kernel makes some twenty connections a second
+if [ "$FS_LANE" = stock ]; then : "${FS_CHURN_MS:=8000}"; else : "${FS_CHURN_MS:=48000}"; fi
+
+# churn KINDS [OPTIONS]: its line is in "result"; tests/progs-storm/fschurn.c says when one is good
+churn() {
+	local status=0 kinds=$1
+	shift
+	result=$("$FS_BIN/fschurn" -k "$kinds" -t "$FS_CHURN_MS" -p $((9000 + 100 * BATS_TEST_NUMBER)) "$@" 3>&- </dev/null) || status=$?
+	say "$result"
+	[ $status = 0 ] || fail "fschurn -k $kinds $* ended with $status"
+}
+
+# churn_in_buckets KINDS: natively, and with buckets that were closed under traffic all the time
+churn_in_buckets() {
+	FS_CHURN_MS=$((FS_CHURN_MS / 4)) churn "$1"
+	fs_load enable_private_bind=1
+	churn "$1" -f
+	private=$(fs_column private) published=$(fs_column published)
+	say "$private connections in private buckets, $published sockets moved"
+	at_least "connections in private buckets" "$private" 150
+	at_least "sockets moved" "$published" 150
+	fs_unload
+}
+
+# bats test_tags=debug
+@test "bind: listeners close, shut down and come again under traffic: what was accepted is answered, the port is never free" {
+	churn_in_buckets xsn
+}
+
+# bats test_tags=debug
+@test "bind: listeners change their options under traffic: no connection is lost" {
+	churn_in_buckets lpd
+}
+
+# bats test_tags=debug
+@test "bind: nothing of all that has leaked" {
+	[ "$FS_LANE" != stock ] || { say "this kernel has no kmemleak"; return; }
+	leak_clean
 }
