@@ -10,6 +10,8 @@
  * faulty nth: the kernel's own injector (/proc/thread-self/fail-nth) fails the
  *   first, second, third... allocation inside FSOCKET_IOC_LISTEN, then inside
  *   FSOCKET_IOC_SPAWN_LISTEN, until one goes through unharmed.
+ * faulty close MODE: a listener with connections in private bind buckets is closed
+ *   while everything fails: MODE is fsfault's file. bind() is then as natively.
  *
  * A fault may cost locality, never a connection. Prints what it did in one line.
  */
@@ -18,8 +20,11 @@
 
 #include "probe.h"
 
-#define WORKERS		3
+#define MAX_WORKERS	4
 #define CONNECTIONS	12
+
+/* One CPU of four has none. */
+static int workers = 3;
 
 struct server {
 	int fd;
@@ -78,6 +83,30 @@ static int talk(int family, unsigned int port, char byte)
 }
 
 /*
+ * Bound to a port of its own choice, which connections in private bind buckets need,
+ * and to all addresses, so that the one of its connections has no bucket yet.
+ */
+static int bound_everywhere(int family, int reuseport)
+{
+	struct sockaddr_storage sa;
+	int fd = bound_socket(family, 0);
+	socklen_t len = loopback(family, fd < 0 ? 0 : port_of(fd), &sa);
+
+	if (family == AF_INET)
+		((struct sockaddr_in *)&sa)->sin_addr.s_addr = INADDR_ANY;
+	else
+		((struct sockaddr_in6 *)&sa)->sin6_addr = in6addr_any;
+	close(fd);
+	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport));
+	if (fd >= 0 && bind(fd, (void *)&sa, len)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/*
  * A listener by ioctl, which must succeed whatever becomes of its attachment. For SO_REUSEPORT
  * listen() itself needs memory, and may say so.
  */
@@ -86,9 +115,8 @@ static int listener(int dev, int family, int reuseport)
 	struct fsocket_ioctl_arg arg = { .backlog = 64 };
 	int refused = 0, err;
 
-	arg.fd = bound_socket(family, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	arg.fd = bound_everywhere(family, reuseport);
 	CHECK((int)arg.fd >= 0);
-	CHECK(setsockopt(arg.fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, sizeof(reuseport)) == 0);
 	do {
 		err = ioctl(dev, FSOCKET_IOC_LISTEN, &arg);
 	} while (err && errno == ENOMEM && reuseport && ++refused < 16);
@@ -96,10 +124,28 @@ static int listener(int dev, int family, int reuseport)
 	return arg.fd;
 }
 
-static int round_of(int dev, int family, int reuseport)
+static int write_mode(const char *file, const char *mode)
 {
-	struct server s = { .fd = listener(dev, family, reuseport) };
-	pthread_t thread[WORKERS];
+	int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+	CHECK(fd >= 0 && write(fd, mode, strlen(mode)) == (ssize_t)strlen(mode), ": %s", file);
+	close(fd);
+	return 0;
+}
+
+static int close_listener(int fd, const char *mode_file)
+{
+	CHECK(!mode_file || !write_mode(mode_file, "random 100 1"));
+	CHECK(close(fd) == 0);
+	CHECK(!mode_file || !write_mode(mode_file, "off"));
+	return 0;
+}
+
+/* With @mode_file everything fails while the listener closes. */
+static int round_at(int fd, int family, const char *mode_file)
+{
+	struct server s = { .fd = fd };
+	pthread_t thread[MAX_WORKERS];
 	unsigned int port = port_of(s.fd);
 	cpu_set_t cpu;
 	int err = 0;
@@ -107,7 +153,7 @@ static int round_of(int dev, int family, int reuseport)
 	/* Threads inherit the CPUs, and the round before has left one. */
 	memset(&cpu, 0xff, sizeof(cpu));
 	sched_setaffinity(0, sizeof(cpu), &cpu);
-	for (int i = 0; i < WORKERS; i++)
+	for (int i = 0; i < workers; i++)
 		CHECK(pthread_create(&thread[i], NULL, work, &s) == 0);
 	usleep(150000);
 	for (int i = 0; i < CONNECTIONS && !err; i++) {
@@ -117,9 +163,9 @@ static int round_of(int dev, int family, int reuseport)
 		err = talk(family, port, 'a' + i);
 	}
 	s.stop = true;
-	for (int i = 0; i < WORKERS; i++)
+	for (int i = 0; i < workers; i++)
 		pthread_join(thread[i], NULL);
-	close(s.fd);
+	CHECK(close_listener(s.fd, mode_file) == 0);
 	CHECK(err == 0);
 	CHECK(s.served == CONNECTIONS, ": %u of %u at the server", s.served, CONNECTIONS);
 	return 0;
@@ -143,13 +189,43 @@ static int rounds(int dev, int max, const char *file)
 	int quiet = 0, i;
 
 	for (i = 0; i < max && quiet < 4; i++) {
-		if (round_of(dev, families[i % 2], i / 2 % 2))
+		if (round_at(listener(dev, families[i % 2], i % 4 > 1), families[i % 2], NULL))
 			return 1;
 		before = faults;
 		faults = file ? number_in(file) : 0;
 		quiet = file && faults == before ? quiet + 1 : 0;
 	}
 	printf("rounds=%d answered=%d faults=%lu\n", i, i * CONNECTIONS, faults);
+	return 0;
+}
+
+/* Who gets the port of a listener that has left connections in TIME_WAIT. */
+static int bind_to(int family, unsigned int port, int reuse)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = loopback(family, port, &sa);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), ret, err;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
+	ret = bind(fd, (void *)&sa, len);
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret;
+}
+
+static int closes(int dev, const char *mode_file)
+{
+	/* No connection is in a bucket of the port that others could go to. */
+	workers = MAX_WORKERS;
+	for_each_family(family) {
+		int fd = listener(dev, family, 0);
+		unsigned int port = port_of(fd);
+
+		CHECK(round_at(fd, family, mode_file) == 0);
+		CHECK_FAILS(bind_to(family, port, 0), EADDRINUSE);
+		CHECK_FAILS(bind_to(family, port, 1), EADDRINUSE);
+	}
 	return 0;
 }
 
@@ -195,7 +271,7 @@ static int nth_listen(int dev, int family)
 	int n;
 
 	for (n = 1; hit && n < 200; n++) {
-		arg.fd = bound_socket(family, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		arg.fd = bound_everywhere(family, 0);
 		if (with_fault(dev, FSOCKET_IOC_LISTEN, &arg, n, &hit)) {
 			fprintf(stderr, "LISTEN, allocation %d failing: errno %d\n", n, errno);
 			return -1;
@@ -254,6 +330,8 @@ int main(int argc, char **argv)
 	CHECK(dev >= 0);
 	if (argc >= 3 && !strcmp(argv[1], "rounds"))
 		return rounds(dev, atoi(argv[2]), argc > 3 ? argv[3] : NULL);
+	if (argc == 3 && !strcmp(argv[1], "close"))
+		return closes(dev, argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "nth"))
 		return nth(dev);
 	return 2;

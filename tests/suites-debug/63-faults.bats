@@ -235,7 +235,7 @@ epoll_answers() { "$FS_BIN/fsepoll" calls -s errors >"$fs_tmp/answers" 3>&- </de
 }
 
 @test "faults: each site fails once while a listener is attached, served and closed: no connection is lost" {
-	fs_load
+	fs_load enable_private_bind=1
 	echo once >$faults/mode
 	"$FS_BIN/faulty" rounds 120 $faults/failed >"$fs_tmp/result"
 	say "$(cat "$fs_tmp/result")"
@@ -248,13 +248,26 @@ epoll_answers() { "$FS_BIN/fsepoll" calls -s errors >"$fs_tmp/answers" 3>&- </de
 @test "faults: a sixth of all calls fails at random: no connection is lost" {
 	local seed=${FS_SEED:-$((RANDOM * 32768 + RANDOM))} before
 	say "seed $seed (FS_SEED= repeats it)"
-	fs_load
+	fs_load enable_private_bind=1
 	before=$(failed)
 	echo "random 16 $seed" >$faults/mode
 	"$FS_BIN/faulty" rounds 8 >"$fs_tmp/result"
 	echo off >$faults/mode
 	say "$(cat "$fs_tmp/result"), $(($(failed) - before)) faults"
 	at_least "faults" $(($(failed) - before)) 5
+}
+
+@test "faults: a listener that closes without memory leaves its connections where bind() finds them" {
+	local before
+	fs_load enable_private_bind=1
+	before=$(failed)
+	"$FS_BIN/faulty" close $faults/mode
+	say "$(fs_column private) connections in private buckets, $(fs_column published) sockets moved, $(($(failed) - before)) faults"
+	# IPv4 and IPv6; of some CPUs each
+	at_least "connections in private buckets" "$(fs_column private)" 4
+	# those that the server closed first, in TIME_WAIT
+	at_least "sockets moved" "$(fs_column published)" 2
+	# 6.1 asks for none, whose buckets become the port's own as they are
 }
 
 @test "faults: the kernel's own injector fails each allocation of LISTEN and SPAWN_LISTEN" {
@@ -264,7 +277,7 @@ epoll_answers() { "$FS_BIN/fsepoll" calls -s errors >"$fs_tmp/answers" 3>&- </de
 		echo N >/sys/kernel/debug/$d/ignore-gfp-wait
 	done
 	echo 0 >/sys/kernel/debug/fail_page_alloc/min-order
-	fs_load
+	fs_load enable_private_bind=1
 	"$FS_BIN/faulty" nth >"$fs_tmp/result"
 	read -ra counts <"$fs_tmp/result"
 	say "allocations that failed: ${counts[*]}"
