@@ -83,7 +83,7 @@ static const struct kernel_param_ops fs_bind_ops = {
 module_param_cb(enable_private_bind, &fs_bind_ops, &fs_bind_enabled, 0644);
 __MODULE_PARM_TYPE(enable_private_bind, "uint");
 MODULE_PARM_DESC(enable_private_bind,
-		 "0: off, 1: on: local listeners list their connections apart; default 0, writable");
+		 "0: off, 1: on: local listeners list their connections apart; default 1, writable");
 
 static int fs_set_rfd(const char *val, const struct kernel_param *kp)
 {

@@ -43,7 +43,7 @@
 #include "include/fastsocket.h"
 #include "include/listen_spawn.h"
 
-unsigned int fs_bind_enabled __read_mostly;
+unsigned int fs_bind_enabled __read_mostly = 1;
 
 #ifdef FS_BIND_KNOWN
 

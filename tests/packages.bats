@@ -326,7 +326,7 @@ teardown_file() {
 
 @test "packages: the examples are what modprobe and systemd take" {
 	in_image modprobe -c >"$dir/modprobe"
-	grep -qx 'options fastsocket enable_listen_spawn=1 enable_private_bind=0 enable_receive_flow_deliver=0 enable_fast_epoll=1' "$dir/modprobe"
+	grep -qx 'options fastsocket enable_listen_spawn=1 enable_private_bind=1 enable_receive_flow_deliver=0 enable_fast_epoll=1' "$dir/modprobe"
 	sed 's/^options fastsocket //; t; d' "$image/etc/modprobe.d/fastsocket.conf" | tr ' ' '\n' | sed 's/=.*//' | sort >"$dir/parameters"
 	in_image modinfo -k "$second" -F parm fastsocket | sed 's/:.*//' | sort | diff "$dir/parameters" -
 	[ "$(grep -v '^#' "$image/etc/modules-load.d/fastsocket.conf")" = fastsocket ]

@@ -71,7 +71,7 @@ module() {
 	put 0.1.0 "$root/sys/module/fastsocket/version"
 	put 1 "$root/proc/sys/kernel/ftrace_enabled"
 	put '' "$root/sys/kernel/btf/vmlinux"
-	for setting in enable_listen_spawn=2 enable_private_bind=0 enable_receive_flow_deliver=0 enable_fast_epoll=1 "$@"; do
+	for setting in enable_listen_spawn=2 enable_private_bind=1 enable_receive_flow_deliver=0 enable_fast_epoll=1 "$@"; do
 		put "${setting#*=}" "$root/sys/module/fastsocket/parameters/${setting%%=*}"
 	done
 	echo 'address port cpu pid workers queue accepts state' >"$root/proc/net/fsocket_listeners"
@@ -90,7 +90,7 @@ counters() {
 	{
 		echo version 1
 		echo module 0.1.0
-		for name in enable_listen_spawn=2 enable_private_bind=0 enable_receive_flow_deliver=0 enable_fast_epoll=1 fast_sockfs=1 listeners=1 workers=4 clones=4 \
+		for name in enable_listen_spawn=2 enable_private_bind=1 enable_receive_flow_deliver=0 enable_fast_epoll=1 fast_sockfs=1 listeners=1 workers=4 clones=4 \
 			enrolled_processes=0 enrolled_cgroups=1; do
 			echo "${name%=*} ${value[${name%=*}]:-${name#*=}}"
 			unset "value[${name%=*}]"

@@ -249,7 +249,7 @@ check_features()
 		check_feature enable_listen_spawn "Listen Spawn" 2
 	fi
 	check_feature enable_fast_epoll "Fast Epoll" 1
-	check_feature enable_private_bind "Private Bind" 0
+	check_feature enable_private_bind "Private Bind" 1
 	check_feature enable_receive_flow_deliver "Receive Flow Deliver" 0
 	why=$(stays_off "Enrolment")
 	[[ ! $why ]] || finding warning feature-off "Enrolment is off: $why" \

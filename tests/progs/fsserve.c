@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/aio_abi.h>
+#include <linux/bpf.h>
 #include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -824,6 +825,34 @@ static bool cmd_listen(const char *arg)
 	return ok;
 }
 
+/* the listeners in and out of a BPF sockmap that is made at the first call */
+static bool cmd_sockmap(const char *arg)
+{
+	static int map = -1;
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_SOCKMAP,
+		.key_size = sizeof(int),
+		.value_size = sizeof(__u64),
+		.max_entries = MAX_LISTENERS,
+	};
+	bool in = !strcmp(arg, "in"), ok = true;
+	__u64 sock;
+	int l;
+
+	if (map < 0)
+		map = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = map;
+	attr.key = (uintptr_t)&l;
+	attr.value = in ? (uintptr_t)&sock : 0;
+	for (l = 0; l < n_listeners; l++) {
+		sock = listener[l];
+		ok &= !syscall(SYS_bpf, in ? BPF_MAP_UPDATE_ELEM : BPF_MAP_DELETE_ELEM, &attr,
+			       sizeof(attr));
+	}
+	return ok;
+}
+
 static bool cmd_kill(const char *arg)
 {
 	pid_t pid = shm->w[atoi(arg)].pid;
@@ -859,6 +888,7 @@ static const struct {
 	{ "closemine", cmd_closemine },	/* main closes its own copies */
 	{ "shutdown", cmd_shutdown },	/* HOW: shutdown(2) by main */
 	{ "listen", cmd_listen },	/* [BACKLOG]: listen again */
+	{ "sockmap", cmd_sockmap },	/* in|out: of a BPF sockmap */
 	{ "kill", cmd_kill },		/* WORKER: SIGKILL, and wait for its end */
 	{ "respawn", cmd_respawn },	/* WORKER: a new one in its place */
 	{ "reset", cmd_reset },		/* all counters to 0 */

@@ -3,6 +3,7 @@
 # Private bind buckets: bind(), listen() and connect() of everybody get what they get on the plain kernel, at every
 # moment of a listener's life, and what outlives it is where it would have been.
 # debug lane, too: what is tagged
+# vm: -s
 # shellcheck disable=SC2154 # set by helpers.bash and servers.bash
 load ../helpers
 load servers
@@ -12,6 +13,7 @@ setup() {
 }
 
 teardown() {
+	abandon_servers
 	fs_klog_clean
 	fs_taint_clean
 }
@@ -100,13 +102,60 @@ transcript_while() {
 	cmp -s "$fs_tmp/native" "$fs_tmp/attached"
 }
 
+# serve NUMBER: connections to server a are answered; "made" is how many of them are in private buckets
+serve() {
+	local before
+	before=$(fs_column private)
+	clients -a ::1 -p "$p" -n "$1" -P 4 -c 0-3
+	answered "$1"
+	made=$(($(fs_column private) - before))
+}
+
+# The kernel derives what it gives to the sockets of all sockmaps from the first one's: if that were ours, the second
+# server would run what is gone.
+@test "bind: a listener in a BPF sockmap keeps to the port's own buckets; nothing of ours stays there" {
+	local p made moved
+	port p
+	fs_load enable_private_bind=1
+	server a -6 -f -p "$p"
+	serve 100
+	at_least "private before" "$made" 50
+	moved=$(fs_column published)
+	tell a sockmap in
+	at_least "moved" $(($(fs_column published) - moved)) 1
+	serve 100
+	equal "private in the map" "$made" 0
+	tell a sockmap out
+	serve 100
+	equal "private after it" "$made" 0
+	tell a sockmap in
+	end a
+	fs_unload
+	port p
+	server a -6 -p "$p"
+	tell a sockmap in
+	clients -a ::1 -p "$p" -n 100 -P 4 -c 0-3
+	answered 100
+	tell a sockmap out
+	end a
+}
+
 @test "bind: the switch is for what comes after it" {
-	local param=/sys/module/fastsocket/parameters/enable_private_bind
+	local p made param=/sys/module/fastsocket/parameters/enable_private_bind
 	fs_load
-	equal "at load" "$(<$param)" 0
+	equal "at load" "$(<$param)" 1
 	! echo 2 >$param || fail "2 was taken"
+	port p
+	server a -6 -f -p "$p"
+	serve 100
+	at_least "private when on" "$made" 50
+	echo 0 >$param
+	serve 100
+	equal "private when off" "$made" 0
 	echo 1 >$param
-	equal "after a write" "$(<$param)" 1
+	serve 100
+	at_least "private when on again" "$made" 50
+	end a
 	fs_unload
 	! fs_load enable_private_bind=3 || fail "3 was taken"
 }
