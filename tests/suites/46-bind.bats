@@ -161,7 +161,7 @@ serve() {
 }
 
 # how long listeners are churned; a debug kernel makes some twenty connections a second
-if [ "$FS_LANE" = stock ]; then : "${FS_CHURN_MS:=8000}"; else : "${FS_CHURN_MS:=48000}"; fi
+if [ "$FS_LANE" = stock ]; then : "${FS_CHURN_MS:=8000}"; else : "${FS_CHURN_MS:=24000}"; fi
 
 # churn KINDS [OPTIONS]: its line is in "result"; tests/progs-storm/fschurn.c says when one is good
 churn() {
