@@ -79,32 +79,44 @@ int3() {
 		while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_DEATH"; echo c >/proc/sysrq-trigger; sleep 60'
 }
 
-# lockup CODE FUNCTION...: a kernel that says so of its second CPU, once for each, then dies
+# lockup CPUS CODE FUNCTION...: a kernel that says so of its CPUs in turn, once for each, then dies
 lockup() {
-	local code=$1 function
-	shift
+	local cpus=$1 code=$2 cpu=0 function
+	shift 2
 	for function; do
-		printf '%s\n' '<0>watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [selftest:1]' \
+		printf '%s\n' "<0>watchdog: BUG: soft lockup - CPU#$((cpu++ % cpus)) stuck for 26s! [selftest:1]" \
 			"<4>RIP: 0010:$function" "<4>Code: 48 89 44 24 08 31 c0 $code c0 89 d5"
 	done
 }
 
-# locked_up LINES STATUS VERDICT
+# locked_up VERDICT LINES...: 15 s between one LINES and the next
 locked_up() {
-	export FS_DEATH=$1
-	expect "$2" "$3" -- bash -c 'while read -r line; do echo "$line" >/dev/kmsg; done <<<"$FS_DEATH"; sleep 600'
+	local verdict=$1
+	export FS_DEATH
+	shift
+	FS_DEATH=$(printf '%s\nsleep\n' "$@")
+	expect 126 "$verdict" -- bash -c 'while read -r line; do
+		if [ "$line" = sleep ]; then sleep 15; else echo "$line" >/dev/kmsg; fi
+	done <<<"$FS_DEATH"; sleep 600'
 }
 
 @test "boot: a kernel that runs one breakpoint which is not there for good was broken by the emulator" {
-	locked_up "$(lockup '<0f> 1f 44 00 00' do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90)" 126 'the emulator broke'
+	locked_up 'the emulator broke' "$(lockup 1 '<0f> 1f 44 00 00' do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90)"
 }
 
-@test "boot: a kernel that goes round in a loop has locked up, and is not waited for" {
-	locked_up "$(lockup '<0f> 1f 44 00 00' do_exit+0x5/0x90 do_exit+0xa/0x90 do_exit+0x5/0x90)" 126 'the kernel locked up'
+@test "boot: so was one of which several CPUs do, and say so one after the other" {
+	local once
+	once=$(lockup 3 '<e8> 1b 44 00 00' do_exit+0x5/0x90 do_exit+0x5/0x90 wait+0x5/0x90)
+	locked_up 'the emulator broke' "$once" "$once"$'\n'"$once" "$once"
+}
+
+@test "boot: a kernel that goes round in a loop has locked up, is not waited for, and it is told where" {
+	locked_up 'the kernel locked up; CPU 0 in selftest at do_exit+0x5/0x90, <0f> 1f 44 00 00' \
+		"$(lockup 1 '<0f> 1f 44 00 00' do_exit+0x5/0x90 do_exit+0xa/0x90 do_exit+0x5/0x90 do_exit+0xc/0x90)"
 }
 
 @test "boot: a kernel that stays at an instruction which it does not replace has locked up" {
-	locked_up "$(lockup '<f3> 90 8b 07' do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90)" 126 'the kernel locked up'
+	locked_up 'the kernel locked up' "$(lockup 1 '<f3> 90 8b 07' do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90 do_exit+0x5/0x90)"
 }
 
 @test "boot: a command cannot write to the port that carries the result" {
