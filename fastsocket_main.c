@@ -67,56 +67,54 @@ __MODULE_PARM_TYPE(enable_listen_spawn, "uint");
 MODULE_PARM_DESC(enable_listen_spawn,
 		 "0: off, 1: workers bound to one CPU, 2: any worker; default 2, writable");
 
-static int fs_set_bind(const char *val, const struct kernel_param *kp)
-{
-	unsigned int on;
-	int err = fs_param_parse("enable_private_bind", val, 1, "0 (off) or 1 (on)", &on);
-
-	return err ?: fs_bind_switch(on);
-}
-
-static const struct kernel_param_ops fs_bind_ops = {
-	.set = fs_set_bind,
-	.get = param_get_uint,
+/**
+ * struct fs_switch - a parameter that is 0 or 1, and does something when it changes
+ * @enabled: what is read; the feature writes it under a lock of its own
+ * @set: by it the feature is switched; may sleep, and fail
+ */
+struct fs_switch {
+	const unsigned int *enabled;
+	int (*set)(bool on);
 };
 
-module_param_cb(enable_private_bind, &fs_bind_ops, &fs_bind_enabled, 0644);
+static int fs_switch_set(const char *val, const struct kernel_param *kp)
+{
+	const struct fs_switch *s = kp->arg;
+	unsigned int on;
+	int err = fs_param_parse(kp->name, val, 1, "0 (off) or 1 (on)", &on);
+
+	return err ?: s->set(on);
+}
+
+static int fs_switch_get(char *buf, const struct kernel_param *kp)
+{
+	const struct fs_switch *s = kp->arg;
+
+	return sysfs_emit(buf, "%u\n", READ_ONCE(*s->enabled));
+}
+
+static const struct kernel_param_ops fs_switch_ops = {
+	.set = fs_switch_set,
+	.get = fs_switch_get,
+};
+
+static struct fs_switch fs_bind_param = { &fs_bind_enabled, fs_bind_switch };
+
+module_param_cb(enable_private_bind, &fs_switch_ops, &fs_bind_param, 0644);
 __MODULE_PARM_TYPE(enable_private_bind, "uint");
 MODULE_PARM_DESC(enable_private_bind,
 		 "0: off, 1: on: local listeners list their connections apart; default 1, writable");
 
-static int fs_set_rfd(const char *val, const struct kernel_param *kp)
-{
-	unsigned int on;
-	int err = fs_param_parse("enable_receive_flow_deliver", val, 1, "0 (off) or 1 (on)", &on);
+static struct fs_switch fs_rfd_param = { &fs_rfd_enabled, fs_rfd_switch };
 
-	return err ?: fs_rfd_switch(on);
-}
-
-static const struct kernel_param_ops fs_rfd_ops = {
-	.set = fs_set_rfd,
-	.get = param_get_uint,
-};
-
-module_param_cb(enable_receive_flow_deliver, &fs_rfd_ops, &fs_rfd_enabled, 0644);
+module_param_cb(enable_receive_flow_deliver, &fs_switch_ops, &fs_rfd_param, 0644);
 __MODULE_PARM_TYPE(enable_receive_flow_deliver, "uint");
 MODULE_PARM_DESC(enable_receive_flow_deliver,
 		 "0: off, 1: on: replies go to the CPU that connected; default 0, writable");
 
-static int fs_set_epoll(const char *val, const struct kernel_param *kp)
-{
-	unsigned int on;
-	int err = fs_param_parse("enable_fast_epoll", val, 1, "0 (off) or 1 (on)", &on);
+static struct fs_switch fs_epoll_param = { &fs_epoll_enabled, fs_epoll_switch };
 
-	return err ?: fs_epoll_switch(on);
-}
-
-static const struct kernel_param_ops fs_epoll_ops = {
-	.set = fs_set_epoll,
-	.get = param_get_uint,
-};
-
-module_param_cb(enable_fast_epoll, &fs_epoll_ops, &fs_epoll_enabled, 0644);
+module_param_cb(enable_fast_epoll, &fs_switch_ops, &fs_epoll_param, 0644);
 __MODULE_PARM_TYPE(enable_fast_epoll, "uint");
 MODULE_PARM_DESC(enable_fast_epoll,
 		 "0: off, 1: on: epoll_ctl finds sockets without a search; default 1, writable");

@@ -89,15 +89,17 @@ static void fs_set_spawn_mode__is_read_back(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, buf, "1\n");
 }
 
+static const struct kernel_param fsk_rfd = { .name = "a_switch", .arg = &fs_rfd_param };
+
 static int fsk_set_rfd(const char *val)
 {
 	char buf[32];
 
 	strscpy(buf, val, sizeof(buf));
-	return fs_set_rfd(buf, NULL);
+	return fs_switch_set(buf, &fsk_rfd);
 }
 
-static void fs_set_rfd__takes_0_and_1_and_refuses_the_rest(struct kunit *test)
+static void fs_switch_set__takes_0_and_1_and_refuses_the_rest(struct kunit *test)
 {
 	static const char * const bad[] = { "", "2", "-1", "4294967297", "on", "1 1", "0x" };
 	unsigned int i;
@@ -111,6 +113,21 @@ static void fs_set_rfd__takes_0_and_1_and_refuses_the_rest(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, fs_rfd_enabled, 1);
 	}
 	KUNIT_EXPECT_EQ(test, fsk_set_rfd("0"), 0);
+}
+
+static void fs_switch_get__reads_its_own_feature(struct kunit *test)
+{
+	char *buf = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	KUNIT_EXPECT_PTR_EQ(test, fs_bind_param.enabled, &fs_bind_enabled);
+	KUNIT_EXPECT_PTR_EQ(test, fs_epoll_param.enabled, &fs_epoll_enabled);
+	KUNIT_EXPECT_EQ(test, fsk_set_rfd("1"), 0);
+	KUNIT_EXPECT_EQ(test, fs_switch_get(buf, &fsk_rfd), 2);
+	KUNIT_EXPECT_STREQ(test, buf, "1\n");
+	KUNIT_EXPECT_EQ(test, fsk_set_rfd("0"), 0);
+	KUNIT_EXPECT_EQ(test, fs_switch_get(buf, &fsk_rfd), 2);
+	KUNIT_EXPECT_STREQ(test, buf, "0\n");
 }
 
 static void fs_compat_arg__is_what_32_bit_programs_lay_out(struct kunit *test)
@@ -458,7 +475,8 @@ static struct kunit_case fsk_main_cases[] = {
 	KUNIT_CASE(fs_set_spawn_mode__takes_every_mode),
 	KUNIT_CASE(fs_set_spawn_mode__refuses_the_rest_and_stays),
 	KUNIT_CASE(fs_set_spawn_mode__is_read_back),
-	KUNIT_CASE(fs_set_rfd__takes_0_and_1_and_refuses_the_rest),
+	KUNIT_CASE(fs_switch_set__takes_0_and_1_and_refuses_the_rest),
+	KUNIT_CASE(fs_switch_get__reads_its_own_feature),
 	KUNIT_CASE(fs_compat_arg__is_what_32_bit_programs_lay_out),
 	KUNIT_CASE(fs_socket_get__says_what_is_wrong),
 	KUNIT_CASE(fs_ioctl_listen__attaches_and_listens),

@@ -297,7 +297,7 @@ static void settle(int fd, short events)
 	}
 }
 
-/* TCP tells under the socket's lock, under which it also wakes: who has the byte here has the event, too. */
+/* TCP tells under the socket's lock, under which it also wakes: with the byte the event is there. */
 static int unread(int fd)
 {
 	int n;
