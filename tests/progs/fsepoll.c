@@ -297,7 +297,7 @@ static void settle(int fd, short events)
 	}
 }
 
-/* TCP tells under the socket's lock, under which it also wakes: with the byte the event is there. */
+/* TCP tells under the socket's lock, under which it wakes: with the byte the event is there. */
 static int unread(int fd)
 {
 	int n;
