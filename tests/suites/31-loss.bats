@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Whatever happens to workers, no connection is lost or left waiting: a pending
 # one is answered by another worker in less than a second, seen from the client.
+# Here CPUs run at one time on stock kernels, too.
+# vm: -p
 # shellcheck disable=SC2154,SC2034,SC2030,SC2031 # set by helpers.bash, used by servers.bash; a test is a subshell
 load ../helpers
 load servers

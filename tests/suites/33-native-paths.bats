@@ -4,7 +4,6 @@
 # backlog and its counters, SYN cookies, and the features for which an attached
 # listener takes the plain path, which are counted by reason. Each test
 # does the same natively and attached, and compares.
-# vm: -s
 # shellcheck disable=SC2154,SC2034,SC2030,SC2031 # set by helpers.bash, used by servers.bash; a test is a subshell
 load ../helpers
 load servers

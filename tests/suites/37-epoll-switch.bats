@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
-# vm: -s
 # Fast Epoll comes and goes while tasks are in epoll_ctl().
 # shellcheck disable=SC2154,SC2030,SC2031,SC2034 # set by helpers.bash; a test is a subshell
 load ../helpers

@@ -3,7 +3,6 @@
 # Programs that know of nothing, without LD_PRELOAD: enrolled by process or control group, in the kernel; and
 # programs that ask for it by TCP_ULP.
 # debug lane, too
-# vm: -s
 # shellcheck disable=SC2154 # set by helpers.bash and by run
 bats_require_minimum_version 1.5.0
 load ../helpers

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # "fastsocket enable" with systemd as it is: the first process of a PID namespace in this machine, with nothing but our units. The
 # service is a program that listens and says whether it is attached.
-# vm: -t 900 -s
+# vm: -t 900
 # shellcheck disable=SC2154 # set by helpers.bash and by run
 bats_require_minimum_version 1.5.0
 load ../helpers

@@ -3,7 +3,6 @@
 # Private bind buckets: bind(), listen() and connect() of everybody get what they get on the plain kernel, at every
 # moment of a listener's life, and what outlives it is where it would have been.
 # debug lane, too: what is tagged
-# vm: -s
 # shellcheck disable=SC2154 # set by helpers.bash and servers.bash
 load ../helpers
 load servers

@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
-# vm: -s
 # Receive Flow Deliver: connections that programs here open are handled on the CPU that
 # opened them. The servers are in a namespace of their own behind a veth pair, on
 # whose near end RPS spreads packets as the queues of a NIC would.

@@ -175,6 +175,15 @@ starts_again() {
 	starts_again "echo '[    1.4] smp: Brought up 1 node, 4 CPUs' >\"$FS_LOGDIR/vm.console\"; kill -SEGV \$\$"
 }
 
+@test "boot: a machine whose emulator crashes under the command was broken by it" {
+	rm -f "$FS_LOGDIR/vm.output"
+	(
+		until grep -qs here "$FS_LOGDIR/vm.output"; do sleep 0.2; done
+		pkill -SEGV -f "^qemu-system-x86_64 .*file:$FS_LOGDIR/vm.console"
+	) 3>&- &
+	expect 126 'the emulator broke the machine: it ended by signal 11' -- bash -c 'echo here; sleep 600'
+}
+
 # small_root VERSION DIRECTORY: what tests/kernel/stock makes, of an installed kernel, with compressed modules
 small_root() {
 	local f modules=$2/root/usr/lib/modules/$1
