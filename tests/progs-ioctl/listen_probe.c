@@ -4,6 +4,7 @@
  * of libfsocket.so: listen_probe CASE. It knows nothing of Fastsocket, except
  * that it says of each listener whether the kernel shows it as attached.
  */
+#include <liburing.h>
 #include <limits.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -409,6 +410,51 @@ static int mptcp(void)
 	return 0;
 }
 
+/* IORING_OP_LISTEN, of Linux 6.11; liburing learnt it later. Return: the result, or -errno. */
+static int ring_listen(struct io_uring *ring, unsigned int flags, int fd)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	io_uring_prep_rw(57, sqe, fd, NULL, 8, 0);
+	io_uring_sqe_set_flags(sqe, flags);
+	io_uring_submit(ring);
+	ret = io_uring_wait_cqe(ring, &cqe);
+	if (!ret) {
+		ret = cqe->res;
+		io_uring_cqe_seen(ring, cqe);
+	}
+	return ret;
+}
+
+/* The kernel's own thread attaches when it has nothing else to do. */
+static int ring_listens(const char *what, unsigned int setup, unsigned int flags)
+{
+	int fd = bound_socket(AF_INET, 0), ret, i;
+	struct io_uring ring;
+
+	CHECK(!io_uring_queue_init(8, &ring, setup));
+	ret = ring_listen(&ring, flags, fd);
+	if (ret == -EINVAL) {
+		printf("io_uring does not listen\n");
+		exit(0);
+	}
+	CHECK(!ret);
+	for (i = 0; i < 100 && listener_rows(port_of(fd), "-", 0) != 1; i++)
+		usleep(100000);
+	say(what, fd);
+	io_uring_queue_exit(&ring);
+	close(fd);
+	return 0;
+}
+
+static int rings(void)
+{
+	return ring_listens("submitter", 0, 0) || ring_listens("worker", 0, IOSQE_ASYNC) ||
+	       ring_listens("poller", IORING_SETUP_SQPOLL, 0);
+}
+
 static const struct probe_case cases[] = {
 	CASE(one), CASE(twice), CASE(both_families), CASE(forks), CASE(vforks),
 	CASE(spawns), CASE(threads), CASE(signals), CASE(dups), CASE(errors),
@@ -416,6 +462,7 @@ static const struct probe_case cases[] = {
 	CASE(broken_stderr), CASE(exec_with_broken_stderr),
 	CASE(exec_with_full_stderr), CASE(reused_stderr), CASE(hold),
 	CASE(on_demand), CASE(daemonises), CASE(forks_much), CASE(mptcp),
+	CASE(rings),
 };
 
 int main(int argc, char **argv)

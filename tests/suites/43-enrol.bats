@@ -96,6 +96,12 @@ nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 	equal "output" "$output" "one attached"
 }
 
+@test "enrol: listeners that io_uring makes listen, also in threads of the kernel's" {
+	run "$enrol" -- "$static" rings
+	# before Linux 6.11
+	[ "$output" = 'io_uring does not listen' ] || attached "$static" rings submitter worker poller
+}
+
 @test "enrol: programs beside it are left alone" {
 	asked "$enrol" --
 	equal "the enrolled one" "$(answer)" "one attached"
