@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
 # Receive Flow Deliver with as many connections to one destination as fit into the ports.
+# A thread per CPU: each of them has its share of the connections to make.
+# vm: -p
 # shellcheck disable=SC2154,SC2030,SC2031 # set by helpers.bash; a test is a subshell
 load ../helpers
 load rfd
