@@ -110,10 +110,20 @@ int fs_hook_find(struct fs_hook *h)
 	return 0;
 }
 
-/* With its last function the filter frees what it has allocated, and can be filled anew. */
+/*
+ * The filter is as it was before fs_hook_install(). Taking the function out of it would ask for
+ * memory, and may not get it.
+ */
 static void fs_hook_unfilter(struct fs_hook *h)
 {
-	WARN_ON_ONCE(ftrace_set_filter_ip(&h->ops, h->site, 1, 0));
+	struct ftrace_ops_hash *hash = h->ops.func_hash;
+
+	/* Of an ops that was refused ftrace may be about to look whether it wants a call. */
+	synchronize_rcu();
+	ftrace_free_filter(&h->ops);
+	/* Not all kernels forget what they have freed. */
+	RCU_INIT_POINTER(hash->filter_hash, NULL);
+	RCU_INIT_POINTER(hash->notrace_hash, NULL);
 }
 
 /**

@@ -215,6 +215,37 @@ epoll_answers() { "$FS_BIN/fsepoll" calls -s errors >"$fs_tmp/answers" 3>&- </de
 	release
 }
 
+# switches PARAMETER: on and off again with each site failing once; on may be refused, off may not
+switches() {
+	local switch=/sys/module/fastsocket/parameters/$1 refused=0 before=-1 tries
+	for tries in {1..60}; do
+		[ "$(failed)" != "$before" ] || break
+		before=$(failed)
+		if ! error=$(bash -c "echo 1 >$switch" 2>&1); then
+			# or what fsfault.c makes of it: nothing found, or somebody there
+			[[ $error =~ 'Cannot allocate memory'|'not supported'|'busy' ]] || fail "$1: $error"
+			equal "$1, refused" "$(<"$switch")" 0
+			refused=$((refused + 1))
+		fi
+		echo 0 >"$switch"
+		equal "$1, off" "$(<"$switch")" 0
+	done
+	say "$1: refused $refused times of $tries"
+	at_most "tries until one met no new fault" "$tries" 59
+	at_least "refusals" $refused 2
+}
+
+@test "faults: what cannot be switched on for lack of memory can be later, and can be switched off without" {
+	fs_load enable_fast_epoll=0 enable_receive_flow_deliver=0
+	hold
+	echo once >$faults/mode
+	switches enable_fast_epoll
+	switches enable_receive_flow_deliver
+	echo off >$faults/mode
+	release
+	wait_until 20 not_traced || fail "hooked: $(<"$tracing/enabled_functions")"
+}
+
 @test "faults: a network namespace for which we have no memory is not made, and the next one is" {
 	local tries=0 refused=0
 	fs_load
