@@ -53,8 +53,8 @@ teardown_file() {
 setup() { fs_loaded || fs_load; }
 
 teardown() {
-	inside systemctl stop fs-service.service 'fs-template@*.service' 2>/dev/null || true
-	rm -rf "$units"/fs-service.service* "$units"/fs-template@*
+	inside systemctl stop fs-service.service 'fs-template@*.service' nginx haproxy redis-server 2>/dev/null || true
+	rm -rf "$units"/{fs-service,nginx,haproxy,redis-server}.service* "$units"/fs-template@*
 	fs_klog_clean
 	fs_taint_clean
 }
@@ -175,6 +175,61 @@ starts() {
 	starts attached
 	reloads attached
 	reloads attached
+}
+
+# answers PORT QUESTION ANSWER: what the server's first line is
+answers() (
+	exec 4<>"/dev/tcp/127.0.0.1/$1" 2>/dev/null || exit
+	printf '%b' "$2" >&4
+	read -rt 20 line <&4
+	[ "$line" = "$3"$'\r' ]
+)
+
+# attached_on PORT: how many of its listeners are
+attached_on() {
+	awk -v port="$1" '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		$at["port"] == port && $at["cpu"] == "-" { n++ }
+		END { print n + 0 }' "$fs_listeners"
+}
+
+all_attached_on() { [ "$(attached_on "$1")" = "$(ss -ltnH "sport = :$1" | wc -l)" ]; }
+
+# serves UNIT PORT QUESTION ANSWER "attached"|"native": it answers, and all its listeners are that
+serves() {
+	wait_until 20 answers "$2" "$3" "$4" || fail "$1 does not answer: $(inside systemctl status "$1")"
+	if [ "$5" = native ]; then
+		equal "listeners of $1's that are attached" "$(attached_on "$2")" 0
+	else
+		wait_until 20 all_attached_on "$2" || fail "$1: $(attached_on "$2") attached of $(ss -ltn "sport = :$2")"
+	fi
+}
+
+# debian UNIT PORT QUESTION ANSWER: a unit as its package installs it, but without all that a whole machine starts before it
+debian() {
+	local dropin=$units/$1.service.d/50-fastsocket.conf
+	mkdir -p "${dropin%/*}"
+	printf '[Unit]\nDefaultDependencies=no\n' >"${dropin%/*}/00-test.conf"
+	run -0 inside fastsocket enable "$1"
+	[ -s "$dropin" ] || fail "there is no $dropin"
+	inside systemctl start "$1" || fail "$1 does not start: $(inside systemctl status "$1")"
+	serves "$@" attached
+	if [ "$(inside systemctl show -P CanReload "$1")" = yes ]; then
+		inside systemctl reload "$1" || fail "$1 does not reload: $(inside systemctl status "$1")"
+		serves "$@" attached
+	fi
+	run -0 inside fastsocket disable --now "$1"
+	[ ! -e "$dropin" ] || fail "$dropin is still there"
+	serves "$@" native
+}
+
+@test "enable: Debian's own units of nginx, haproxy and redis, at start and after a reload; disable --now" {
+	# Debian's has no frontend, and binds the log's socket
+	printf 'defaults\n\tmode http\n\ttimeout client 9s\nfrontend f\n\tbind :8080\n\thttp-request return status 200\n' >/etc/haproxy/haproxy.cfg
+	[ -e /dev/log ] || touch /dev/log
+	debian nginx 80 'GET / HTTP/1.0\r\n\r\n' 'HTTP/1.1 200 OK'
+	debian haproxy 8080 'GET / HTTP/1.0\r\n\r\n' 'HTTP/1.1 200 OK'
+	debian redis-server 6379 'PING\r\n' '+PONG'
 }
 
 @test "enrol --unit, revoke --unit: a service that runs, from its next reload on" {
