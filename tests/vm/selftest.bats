@@ -107,7 +107,7 @@ locked_up() {
 @test "boot: so was one of which several CPUs do, and say so one after the other" {
 	local once
 	once=$(lockup 3 '<e8> 1b 44 00 00' do_exit+0x5/0x90 do_exit+0x5/0x90 wait+0x5/0x90)
-	locked_up 'the emulator broke' "$once" "$once"$'\n'"$once" "$once"
+	locked_up 'the emulator broke' "$once" "$once"$'\n'"$once"$'\n'"$once"
 }
 
 @test "boot: a kernel that goes round in a loop has locked up, is not waited for, and it is told where" {
