@@ -112,14 +112,12 @@ int fs_hook_find(struct fs_hook *h)
 
 /*
  * The filter is as it was before fs_hook_install(). Taking the function out of it would ask for
- * memory, and may not get it.
+ * memory, and may not get it. Nobody looks at the ops any more.
  */
 static void fs_hook_unfilter(struct fs_hook *h)
 {
 	struct ftrace_ops_hash *hash = h->ops.func_hash;
 
-	/* Of an ops that was refused ftrace may be about to look whether it wants a call. */
-	synchronize_rcu();
 	ftrace_free_filter(&h->ops);
 	/* Not all kernels forget what they have freed. */
 	RCU_INIT_POINTER(hash->filter_hash, NULL);
@@ -142,6 +140,8 @@ int fs_hook_install(struct fs_hook *h)
 	err = h->direct ? fs_register_direct(&h->ops, (unsigned long)h->direct) :
 			  register_ftrace_function(&h->ops);
 	if (err) {
+		/* As long as others trace, ftrace may be about to look whether it wants a call. */
+		synchronize_rcu();
 		fs_hook_unfilter(h);
 		/* What it leaves of a direct call that it refused, it takes for one. */
 		if (h->direct) {
@@ -166,9 +166,9 @@ void fs_hook_remove(struct fs_hook *h)
 	if (!h->installed)
 		return;
 	/* Waits for everybody in trampoline or callback, preempted ones included. */
-	WARN_ON_ONCE(h->direct ? fs_unregister_direct(&h->ops, (unsigned long)h->direct) :
-				 unregister_ftrace_function(&h->ops));
-	fs_hook_unfilter(h);
+	if (!WARN_ON_ONCE(h->direct ? fs_unregister_direct(&h->ops, (unsigned long)h->direct) :
+				      unregister_ftrace_function(&h->ops)))
+		fs_hook_unfilter(h);
 	/* And once more for our functions: they are left without sleeping. */
 	synchronize_rcu_tasks();
 	h->installed = false;
