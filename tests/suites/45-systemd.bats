@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0
-# "fastsocket enable" with systemd as it is: the first process of a PID namespace in this machine, with nothing but our units. The
-# service is a program that listens and says whether it is attached.
+# "fastsocket enable" with systemd as it is: the first process of a PID namespace in this machine, with nothing but our units, and three
+# of Debian's. The service of ours is a program that listens and says whether it is attached.
 # vm: -t 900
 # shellcheck disable=SC2154 # set by helpers.bash and by run
 bats_require_minimum_version 1.5.0
@@ -186,12 +186,7 @@ answers() (
 )
 
 # attached_on PORT: how many of its listeners are
-attached_on() {
-	awk -v port="$1" '
-		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
-		$at["port"] == port && $at["cpu"] == "-" { n++ }
-		END { print n + 0 }' "$fs_listeners"
-}
+attached_on() { fs_listener_field "$1" - port | wc -l; }
 
 all_attached_on() { [ "$(attached_on "$1")" = "$(ss -ltnH "sport = :$1" | wc -l)" ]; }
 
